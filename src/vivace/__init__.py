@@ -1,0 +1,3 @@
+"""vivace: a WSGI server in pure Python."""
+
+__version__ = "0.1.0"

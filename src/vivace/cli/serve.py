@@ -1,0 +1,25 @@
+"""`vivace [serve] [APP]`: load the settings and the application, and serve until a signal."""
+
+from __future__ import annotations
+
+import os
+
+from vivace.cli.main import EXIT_FAILED, complain
+from vivace.config.load import load
+from vivace.errors import SettingError
+from vivace.worker.application import load_application
+
+
+def run(argv: list[str]) -> int:
+    """Serve; returns the exit code. Raises SettingError if the settings are wrong."""
+    settings = load(argv, os.environ, os.getcwd())
+    try:
+        app, _name = load_application(settings.app, settings.app_dir)
+        # Imported this late so that a mistake is told before the server's modules are read.
+        from vivace.worker.process import run as run_process
+
+        return run_process(settings, app)
+    except SettingError as error:
+        # The application cannot be loaded, or an address cannot be bound: the settings were right in themselves.
+        complain(error)
+        return EXIT_FAILED

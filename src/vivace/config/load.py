@@ -1,0 +1,209 @@
+"""Load the settings, once, from everywhere they may stand, and report all that is wrong with them at once.
+
+Precedence, the first that gives a setting wins:
+
+1. the command line;
+2. `VIVACE_*` variables;
+3. `vivace.toml` in the current directory;
+4. `[tool.vivace]` of `pyproject.toml` in the current directory;
+5. the default.
+
+`--config FILE` (or `VIVACE_CONFIG`) names the one file to read instead of 3 and 4.
+
+Rules: reads files, but neither `sys.argv` nor `os.environ`: both are arguments. Nothing is guessed: an
+unknown name is an error, with the nearest right one. tomllib (20 ms here) is imported only when there is a
+file to read.
+"""
+
+from __future__ import annotations
+
+import os
+
+from vivace.config import argv as command_line
+from vivace.config import kinds
+from vivace.config.settings import ROWS, SECTIONS, Settings, names
+from vivace.errors import SettingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from vivace.config.row import Row
+
+PREFIX = "VIVACE_"
+# A Kubernetes Service that is called "vivace" puts these variables into every pod of its namespace
+# (Kubernetes documentation, "Discovering services"); they are no one's settings.
+SERVICE_LINKS = ("VIVACE_PORT_", "VIVACE_SERVICE_")
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str], directory: str | os.PathLike[str]) -> Settings:
+    """The settings that `argv` (without the program's name), `environ` and the files in `directory` give.
+
+    Relative directories are taken from `directory`, or from the file that they stand in. Raises SettingError
+    with one line for each problem.
+    """
+    here = os.path.abspath(os.fspath(directory))
+    values, origins, problems = command_line.read(argv)
+    sources = [(values, origins), _from_environ(environ, problems)]
+    for given, _ in sources:
+        _make_absolute(given, here)
+    chosen = sources[0][0].get("config") or sources[1][0].get("config")
+    sources += _from_files(here, chosen, problems)
+    if problems:
+        raise SettingError(*problems)
+    merged: dict[str, Any] = {}
+    merged_origins: dict[str, str] = {}
+    for given, where in reversed(sources):
+        merged |= given
+        merged_origins |= where
+    return _settings(merged, merged_origins, here)
+
+
+def from_keywords(**keywords: Any) -> Settings:
+    """The settings that the keywords of an embedded server give, in the same spelling as in a file.
+
+    Neither files nor variables are read: a script says what it means. Raises SettingError with one line for
+    each problem.
+    """
+    problems: list[str] = []
+    values, origins = _from_mapping(keywords, "", problems)
+    if problems:
+        raise SettingError(*problems)
+    here = os.getcwd()
+    _make_absolute(values, here)
+    return _settings(values, dict.fromkeys(origins, "keyword argument"), here)
+
+
+def _settings(values: dict[str, Any], origins: dict[str, str], here: str) -> Settings:
+    values.setdefault("app_dir", here)
+    return Settings(values, origins)
+
+
+def _make_absolute(values: dict[str, Any], base: str) -> None:
+    """Directories among `values` made absolute, from `base`; an empty one stays empty."""
+    for name, value in values.items():
+        if ROWS[name].kind == "dir" and value:
+            values[name] = os.path.normpath(os.path.join(base, os.path.expanduser(value)))
+
+
+def _from_environ(environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    known = {PREFIX + name.upper(): row for name, row in names().items()}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        row = known.get(variable)
+        if row is None:
+            if not (variable.startswith(SERVICE_LINKS) or variable == "VIVACE_PORT"):
+                near = kinds.nearest(variable, known)
+                hint = f"did you mean {near}?" if near else "unset it, or see vivace --help"
+                problems.append(f"{variable}: no such variable; {hint}")
+            continue
+        if row.name in origins:
+            problems.append(f"{variable}: {origins[row.name]} says the same; give one")
+            continue
+        origins[row.name] = variable
+        try:
+            values[row.name] = kinds.from_text(row, text)
+        except ValueError as error:
+            problems.append(f"{variable}: {error}")
+    return values, origins
+
+
+def _from_files(here: str, chosen: str | None, problems: list[str]) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """What each settings file gives, in the order of precedence."""
+    if chosen:
+        if not os.path.isfile(chosen):
+            problems.append(f"{_relative(chosen, here)}: no such file; --config names a TOML file")
+            return []
+        paths = [chosen]
+    else:
+        paths = [os.path.join(here, name) for name in ("vivace.toml", "pyproject.toml")]
+        paths = [path for path in paths if os.path.isfile(path)]
+    found = []
+    for path in paths:
+        shown = _relative(path, here)
+        tree = _read_toml(path, shown, problems)
+        if os.path.basename(path) == "pyproject.toml":
+            tool = tree.get("tool", {})
+            tree = tool.get("vivace", {}) if isinstance(tool, dict) else {}
+            if not isinstance(tree, dict):
+                problems.append(f"{shown}: tool.vivace is no table; write [tool.vivace]")
+                continue
+            prefix = f"{shown}: tool.vivace."
+        else:
+            prefix = f"{shown}: "
+        values, origins = _from_mapping(tree, prefix, problems)
+        _make_absolute(values, os.path.dirname(path))
+        found.append((values, origins))
+    return found
+
+
+def _relative(path: str, here: str) -> str:
+    """`path` as the user would write it: short when it lies under the current directory."""
+    return path[len(here) :].lstrip("/") if path.startswith(here.rstrip("/") + "/") else path
+
+
+def _read_toml(path: str, shown: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        problems.append(f"{shown}: cannot be read: {error.strerror}")
+        return {}
+    if os.path.basename(path) == "pyproject.toml" and b"vivace" not in content:
+        return {}  # the common case of a project that configures its other tools there
+    import tomllib
+
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{shown}: is no TOML: {error}")
+        return {}
+
+
+def _from_mapping(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings in a mapping; `prefix` is what stands before a key where it is reported."""
+    known = names()
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, row, value in _flattened(tree, prefix, known, problems):
+        where = prefix + key
+        if row.name in origins:
+            problems.append(f"{where}: {origins[row.name]} says the same; give one")
+        elif not row.in_files:
+            problems.append(f"{where}: has no meaning here; give {row.option} or {row.variable}")
+        else:
+            origins[row.name] = where
+            try:
+                values[row.name] = kinds.from_value(row, value)
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+    return values, origins
+
+
+def _flattened(
+    tree: Mapping[str, Any], prefix: str, known: Mapping[str, Row], problems: list[str]
+) -> list[tuple[str, Row, Any]]:
+    """Key, row and value of each known setting, also inside the tables named by section."""
+    found: list[tuple[str, Row, Any]] = []
+    pairs: list[tuple[str, str, Any]] = []  # the table or "", the key in it, its value
+    for key, value in tree.items():
+        if key in SECTIONS and isinstance(value, dict):
+            pairs += [(key, inner, setting) for inner, setting in value.items()]
+        else:
+            pairs.append(("", key, value))
+    for table, key, value in pairs:
+        full = f"{table}.{key}" if table else key
+        row = known.get(key.replace("-", "_"))
+        if row is None:
+            near = kinds.nearest(key.replace("-", "_"), known if table else [*known, *SECTIONS])
+            hint = f"did you mean {near}?" if near else "see vivace --help"
+            problems.append(f"{prefix}{full}: no such setting; {hint}")
+        elif table and row.section != table:
+            problems.append(f"{prefix}{full}: belongs in [{row.section}], or outside the tables")
+        else:
+            found.append((full, row, value))
+    return found

@@ -1,0 +1,272 @@
+"""One connection: what is known of it, and how bytes leave it.
+
+Rules:
+
+* A connection has one owner at a time, the thread that may touch it: the leader of the loop, except in the state
+  RUNNING, when it is the thread that runs its request. Ownership passes by the poller (see `serving`), never by a lock.
+* `state` is one of the names below; its transitions stand in `reading`, `serving` and `sweeping`.
+* What the peer does not take at once is kept in `pending`. Up to `Limits.response_buffer_bytes` the producing thread goes
+  on; beyond that it waits, for at most `write_timeout_s` without progress, after it has given the loop away.
+
+The descriptor is used as it is, without a socket object: `os.read` and `os.write` cost the same as `recv` and `send`, and ten
+thousand idle connections cost two objects less each.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vivace.errors import PeerGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from vivace.wsgi.files import FileWrapper
+
+IDLE = 0  # between requests: nothing of the next one has come. 0, so that the loop tests `if conn.state`
+HEAD = 1  # a part of a head has come
+BODY = 2  # the head is complete, the body is coming
+RUNNING = 3  # a thread other than the leader owns it, or it waits for one
+DRAINING = 4  # the response is complete, the peer has not taken all of it
+LINGERING = 5  # the last answer is out, what still comes is read and dropped (RFC 9112 section 9.6)
+CLOSED = 6
+
+SEND_BYTES_MAX = 1 << 20
+"""At most this much is offered to one system call."""
+
+FILE_SENDS_MAX = 8
+"""At most this many parts of a file are sent in a row: then it is the turn of the others."""
+
+RESET = struct.pack("ii", 1, 0)
+"""struct linger: close sends RST, so that a cut-off response cannot pass for a whole one."""
+
+
+class FileRegion:
+    """The rest of a file that is still to be sent; `file.close()` is called when it is, or when it cannot be."""
+
+    __slots__ = ("count", "fd", "file", "offset")
+
+    def __init__(self, file: FileWrapper, fd: int, offset: int, count: int) -> None:
+        self.file = file
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+    def close(self) -> None:
+        close = getattr(self.file, "close", None)
+        if close is not None:
+            close()
+
+
+class Connection:
+    """State of one connection; see the module for who may touch it when."""
+
+    __slots__ = (
+        "arrived",
+        "at",
+        "buffer",
+        "close_reason",
+        "deadline",
+        "environ",
+        "expires",
+        "fd",
+        "flags",
+        "host",
+        "incoming",
+        "keep_alive",
+        "memo",
+        "mode",
+        "pending",
+        "pending_bytes",
+        "port",
+        "reset",
+        "route",
+        "site",
+        "state",
+        "table",
+    )
+
+    def __init__(self, fd: int, host: str, port: str, site: Any, expires: float) -> None:
+        # for its whole life
+        self.fd = fd
+        self.host = host
+        self.port = port
+        self.site = site
+        self.memo = site.memo
+        # owner
+        self.state = IDLE
+        self.mode = 0  # what the poller watches, 0 nothing yet
+        self.expires = expires
+        self.buffer = b""
+        self.at = 0
+        self.incoming: Any = None
+        # writing
+        self.pending: deque[Any] | None = None
+        self.pending_bytes = 0
+        self.keep_alive = True
+        self.close_reason = ""
+        self.reset = False
+        self.table: list[Any] | None = None  # where its baton lies, while the loop's own thread runs it
+
+    # The sink of an exchange.
+
+    def put(self, data: bytes) -> None:
+        """Sends what the peer takes, keeps the rest; waits where too much is kept. Raises PeerGone."""
+        if not self.pending:
+            sent = self.send(data)
+            if sent == len(data):
+                return
+            self.keep(memoryview(data)[sent:])
+        else:
+            self.keep(data)
+        self.wait_for_room()
+
+    def put_pair(self, head: bytes, block: bytes) -> None:
+        """`put` for two buffers without joining them."""
+        if self.pending:
+            self.keep(head)
+            self.keep(block)
+        else:
+            try:
+                sent = os.writev(self.fd, (head, block))
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise PeerGone from error
+            if sent == len(head) + len(block):
+                return
+            if sent < len(head):
+                self.keep(head[sent:])
+                self.keep(block)
+            else:
+                self.keep(memoryview(block)[sent - len(head) :])
+        self.wait_for_room()
+
+    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> bool:
+        """Queues head and file region and sends what goes at once; closes `file` itself: always True."""
+        self.keep(head)
+        self.keep(FileRegion(file, *region))
+        self.flush()
+        return True
+
+    def abort(self, reset: bool) -> None:
+        """The response is cut off: the connection closes, with a reset where its end would look whole."""
+        self.close_reason = "aborted"
+        self.reset = reset
+
+    # Sending.
+
+    def send(self, data: Any) -> int:
+        """What one system call takes of `data`; raises PeerGone."""
+        try:
+            return os.write(self.fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise PeerGone from error
+
+    def keep(self, item: Any) -> None:
+        """Appends bytes or a FileRegion to what is still to be sent."""
+        if self.pending is None:
+            self.pending = deque()
+        self.pending.append(item)
+        if type(item) is not FileRegion:
+            self.pending_bytes += len(item)
+
+    def flush(self) -> bool:
+        """Sends pending items while the peer takes them; whether all are out. Raises PeerGone."""
+        pending = self.pending
+        while pending:
+            item = pending[0]
+            if type(item) is FileRegion:
+                if not self._send_region(item):
+                    return False
+                pending.popleft()
+                item.close()
+                continue
+            size = len(item)
+            sent = self.send(item[:SEND_BYTES_MAX] if size > SEND_BYTES_MAX else item)
+            self.pending_bytes -= sent
+            if sent == size:
+                pending.popleft()
+            elif sent == 0:
+                return False
+            else:
+                pending[0] = memoryview(item)[sent:]
+        return True
+
+    def _send_region(self, region: FileRegion) -> bool:
+        for _ in range(FILE_SENDS_MAX):
+            try:
+                sent = os.sendfile(self.fd, region.fd, region.offset, min(region.count, SEND_BYTES_MAX))
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise PeerGone from error
+            if sent == 0:  # the file became shorter than its Content-Length
+                self.abort(False)
+                raise PeerGone
+            region.offset += sent
+            region.count -= sent
+            if region.count == 0:
+                return True
+        return region.count == 0
+
+    def wait_for_room(self) -> None:
+        """Waits until less than the response buffer is pending; gives the loop away first. Raises PeerGone."""
+        site = self.site
+        if self.pending_bytes <= site.response_buffer_bytes:
+            return
+        site.step_aside(self)
+        while self.pending_bytes > site.response_buffer_bytes // 2:
+            if not wait_writable(self.fd, site.write_timeout_s):
+                self.close_reason = "write_timeout"
+                raise PeerGone
+            self.flush()
+
+    def drop_pending(self, on_error: Callable[[BaseException], None]) -> None:
+        """Forgets what could not be sent, and closes the files in it."""
+        pending, self.pending = self.pending, None
+        self.pending_bytes = 0
+        for item in pending or ():
+            if type(item) is FileRegion:
+                try:
+                    item.close()
+                except Exception as error:
+                    on_error(error)
+
+
+def wait_writable(fd: int, timeout_s: float) -> bool:
+    """Whether `fd` became writable (or failed) within `timeout_s`."""
+    return _wait(fd, select.POLLOUT, timeout_s)
+
+
+def wait_readable(fd: int, timeout_s: float) -> bool:
+    """Whether `fd` became readable (or ended) within `timeout_s`."""
+    return _wait(fd, select.POLLIN, timeout_s)
+
+
+def _wait(fd: int, event: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def shut_down_writing(fd: int, reset: bool) -> None:
+    """Half-closes `fd`, or arranges that closing it resets the connection."""
+    sock = socket.socket(fileno=fd)
+    try:
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        else:
+            sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+    finally:
+        sock.detach()

@@ -1,0 +1,356 @@
+# HOT  bench: benchmarks/bench_loop.py  budget: 3 us a request beside the system calls (hello, memoised head)
+"""The loop: waits for readiness, reads, parses, and runs what is quick on its own thread.
+
+One thread leads at a time. `lead` is the one function that every request passes; its sections are numbered. What is rare
+stands in methods below it and in `accepting`, `sweeping` and `serving`.
+
+Rules:
+
+* The leader may be overtaken in any call of the application (schedule.monitor). Then it returns at once: what is left
+  of its batch of events is reported again to its successor, because readiness is level-triggered.
+* `lead` has a fast path, for a whole request without a body whose head is known and whose route is quick; `on_data` is its
+  general twin. tests/test_twins.py holds them to the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vivace.connection.accepting import Acceptor
+from vivace.connection.connection import DRAINING, IDLE, LINGERING, RUNNING, Connection
+from vivace.connection.reading import READ_BYTES, Reader, Site
+from vivace.connection.serving import Serving, clock
+from vivace.connection.sweeping import Sweeper
+from vivace.errors import PeerGone, Refused
+from vivace.net.poller import EVENTS_MAX, READ, WRITE, make_poller
+from vivace.schedule.policy import overdue
+from vivace.schedule.routes import RouteTable
+from vivace.wsgi.exchange import Exchange
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vivace.connection.plan import Plan
+    from vivace.net.listen import Listener
+
+SHARE_BYTES_MAX = 65536
+"""Answers to pipelined requests are joined into one write up to this size."""
+
+LINGER_BYTES_MAX = 1 << 20
+"""A peer that is refused and still sends more than this is cut off."""
+
+
+class Loop(Serving):
+    """Serves `plan.app` on listeners. `run` serves until `stop`; everything else is called by it."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, make_poller(plan.poller), self.lead)
+        self.routes = RouteTable(plan.policy.new_route)
+        self.reader = Reader(
+            self.routes,
+            plan.limits,
+            body_bytes_max=plan.body_bytes_max,
+            body_memory_bytes=plan.body_memory_bytes,
+            spill_dir=plan.spill_dir,
+            stream=plan.body_stream,
+            lazy_max=plan.threads // 4,
+            head_timeout_s=plan.head_timeout_s,
+            body_timeout_s=plan.body_timeout_s,
+            step_aside=self.step_aside,
+            on_disk_error=plan.on_disk_error,
+        )
+        self.acceptor = Acceptor(self)
+        self.sweeper = Sweeper(self)
+        self.done = False
+
+    def add_listener(self, listener: Listener, base: dict[str, Any]) -> None:
+        """Serves what arrives at `listener`; every environ starts as a copy of `base`. Before `run`."""
+        site = Site(
+            base,
+            response_buffer_bytes=self.plan.response_buffer_bytes,
+            write_timeout_s=self.plan.write_timeout_s,
+            step_aside=self.step_aside,
+        )
+        self.acceptor.add(listener, site)
+
+    # From outside: any thread, or a signal handler.
+
+    def run(self) -> None:
+        """Serves until `stop` has been called and what was in flight is answered."""
+        if self.pool is None:
+            self.lead()
+        else:
+            self.pool.promote()
+            self.monitor.watch()
+            self.pool.end()
+        self.acceptor.close()
+        for conn in list(self.conns.values()):
+            if conn.state != RUNNING:
+                self.close(conn, "stopping")
+        self.poller.close()
+
+    def stop(self) -> None:
+        """Ends `run` gracefully: no new connection, the requests in flight are finished within shutdown_timeout_s."""
+        self.stopping = True
+        self.poller.wake()
+
+    # The leader.
+
+    def lead(self) -> None:
+        """Turns of the loop until another thread leads or the server has stopped."""
+        table: list[Any] = self.monitor.table
+        while not self.done:
+            try:
+                if self.turn(table):
+                    return
+            except Exception as error:
+                self.plan.on_error(error)
+        self.monitor.stop()
+
+    def turn(self, table: list[Any]) -> bool:
+        """Turns of the loop until something unusual is to be looked at; True: overtaken."""
+        wait, read, write = self.poller.wait, os.read, os.write
+        conns, ready, heavy = self.conns, self.ready, self.heavy
+        app, heads, report = self.app, self.heads, self.report
+        monitor, sweeper, pool = self.monitor, self.sweeper, self.pool
+        quick_s = self.policy.quick_s
+        keepalive_s = self.plan.keepalive_timeout_s
+        plain = self.prepare is None and self.log is None
+        threads_max = self.plan.threads
+        while True:
+            # 1. Wait. Not at all while something waits for the loop itself.
+            events = wait(0 if ready or heavy.inline else sweeper.timeout_s, EVENTS_MAX)
+            now = clock()
+            monitor.turns += 1
+            if monitor.resting:
+                monitor.wake()
+            if now >= sweeper.next_s:
+                sweeper.tick(now)
+            date = self.date
+            # With every thread inside the application this one only does I/O.
+            crowded = pool is not None and pool.total > threads_max
+            fast = plain and not crowded and not self.stopping
+            for fd, _ in events:
+                conn = conns.get(fd)
+                if conn is None:
+                    if self.on_other(fd, table, now):
+                        return True
+                    continue
+                if conn.state:
+                    if self.on_state(conn, table, now):
+                        return True
+                    continue
+                # 2. Read.
+                try:
+                    data = read(fd, READ_BYTES)
+                except OSError as error:
+                    self.on_read_error(conn, error)
+                    continue
+                # 3. A head that is known, and nothing behind it?
+                entry = conn.memo.get(data)
+                if entry is None or not fast:
+                    if self.on_data(conn, data, table, now):
+                        return True
+                    now = clock()
+                    continue
+                template, flags, route = entry
+                if route.lane or route.watch:
+                    if self.on_data(conn, data, table, now):
+                        return True
+                    now = clock()
+                    continue
+                environ = template.copy()
+                environ["REMOTE_ADDR"] = conn.host
+                environ["REMOTE_PORT"] = conn.port
+                # 4. Run it under the baton.
+                conn.table = table
+                conn.deadline = now + route.allowance_s
+                table.append(conn)
+                try:
+                    answer, keep = Exchange(conn, flags, heads, date, report).run(app, environ)
+                    # 5. Send. Whatever is not one whole answer on a kept connection is for `finish`.
+                    sent = write(fd, answer) if keep and answer and not conn.pending else 0
+                except BlockingIOError:
+                    sent = 0
+                except (OSError, PeerGone):
+                    answer, keep, sent = b"", False, 0
+                    conn.close_reason = conn.close_reason or "client_gone"
+                # 6. Take the baton back.
+                try:
+                    table.pop()
+                except IndexError:
+                    with monitor.turnover:
+                        pass
+                    self.finish(conn, answer[sent:], keep, leading=False)
+                    return True
+                if sent != len(answer) or not sent:
+                    self.finish(conn, answer[sent:], keep, leading=True)
+                # 7. Learn, and the time for the next one.
+                started, now = now, clock()
+                conn.expires = now + keepalive_s
+                if now - started > quick_s:
+                    self.policy.observe(route, now - started, None, 1)
+            # 8. What waits for the loop itself.
+            if ready and self.on_ready(table, now):
+                return True
+            if (heavy.inline or heavy.away) and self.on_heavy(table, now):
+                return True
+            if self.stopping:
+                self.on_stopping(now)
+                return False
+
+    # What is not the fast path's. Each returns True where another thread leads now.
+
+    def on_other(self, fd: int, table: list[Any], now: float) -> bool:
+        """An event of a descriptor that is no connection: a listener, a wake-up, or something closed meanwhile."""
+        if fd == self.poller.wake_fd:
+            self.poller.on_wake()
+            self.acceptor.maybe_resume()
+            return False
+        return self.acceptor.on_readable(fd, table, now)
+
+    def on_state(self, conn: Connection, table: list[Any], now: float) -> bool:
+        """An event of a connection that is not idle."""
+        state = conn.state
+        if state == RUNNING:
+            return False  # the peer hung up; the thread that owns the connection will notice
+        if state == DRAINING:
+            return self.on_writable(conn, now)
+        try:
+            data = os.read(conn.fd, READ_BYTES)
+        except OSError as error:
+            self.on_read_error(conn, error)
+            return False
+        if state == LINGERING:
+            conn.at += len(data)
+            if not data or conn.at > LINGER_BYTES_MAX:
+                self.close(conn, conn.close_reason)
+            return False
+        return self.on_data(conn, data, table, now)
+
+    def on_read_error(self, conn: Connection, error: OSError) -> None:
+        """`read` failed: not readable after all, or the peer reset the connection."""
+        if isinstance(error, BlockingIOError):
+            return
+        if conn.state == LINGERING:
+            self.close(conn, conn.close_reason)
+        else:
+            self.close(conn, "client" if conn.state == IDLE else "client_early")
+
+    def on_writable(self, conn: Connection, now: float) -> bool:
+        """The peer takes more of a response that is complete."""
+        try:
+            done = conn.flush()
+        except PeerGone:
+            self.close(conn, conn.close_reason or "client_gone")
+            return False
+        if done:
+            self.settle(conn, leading=True)
+        else:
+            conn.expires = now + self.plan.write_timeout_s
+        return False
+
+    def on_data(self, conn: Connection, data: bytes, table: list[Any], now: float) -> bool:
+        """Bytes have come: serves every whole request in them. The general twin of the fast path."""
+        if not data:
+            self.close(conn, "client" if conn.state == IDLE else "client_early")
+            return False
+        conn.buffer = conn.buffer[conn.at :] + data if conn.buffer else data
+        conn.at = 0
+        return self.serve_buffer(conn, table, now)
+
+    def serve_buffer(self, conn: Connection, table: list[Any], now: float) -> bool:
+        """Serves the whole requests at the front of `conn.buffer`, in order, their answers joined."""
+        answers: list[bytes] = []
+        size = 0
+        try:
+            while self.reader.take(conn, now):
+                if self.pool is not None and self.must_leave(conn):
+                    if answers:
+                        conn.put(b"".join(answers))
+                    self.dispatch(conn)
+                    return False
+                answer, keep = self.execute(conn, table)
+                leading = self.still_leading(table)
+                answers.append(answer)
+                size += len(answer)
+                more = keep and leading and conn.at < len(conn.buffer) and not conn.pending
+                if not more or size > SHARE_BYTES_MAX:
+                    self.finish(conn, b"".join(answers), keep, leading=leading)
+                    return not leading
+                conn.state = IDLE
+                now = clock()
+            if answers:
+                conn.put(b"".join(answers))
+            self.await_rest(conn)
+        except Refused as refused:
+            if answers:
+                conn.keep(b"".join(answers))
+            self.refuse(conn, refused.status, refused.detail, "refused")
+        except PeerGone:
+            self.close(conn, conn.close_reason or "client_gone")
+        except Exception as error:
+            self.on_bug(conn, error)
+        return False
+
+    def must_leave(self, conn: Connection) -> bool:
+        """Whether the request that `conn` holds may not run on the loop's thread."""
+        assert self.pool is not None
+        streams = conn.incoming is not None and conn.incoming.spool is None
+        return bool(conn.route.lane) or streams or self.pool.total > self.plan.threads
+
+    def await_rest(self, conn: Connection) -> None:
+        """The beginning of a request has come; first of all the answers before it have to go."""
+        if conn.pending:
+            conn.keep_alive = True
+            conn.state = DRAINING
+            conn.expires = clock() + self.plan.write_timeout_s
+            self.set_mode(conn, WRITE)
+        else:
+            self.set_mode(conn, READ)
+
+    def on_ready(self, table: list[Any], now: float) -> bool:
+        """Connections handed back with the next request already read."""
+        for _ in range(len(self.ready)):
+            if self.serve_buffer(self.ready.popleft(), table, now):
+                return True
+        return False
+
+    def on_heavy(self, table: list[Any], now: float) -> bool:
+        """At most one heavy call here, and one on a pooled thread: the quick ones come between."""
+        heavy = self.heavy
+        if heavy.away and self.away is None and self.pool is not None:
+            conn = self.away = heavy.pop(True)
+            self.pool.submit(conn)
+        if not heavy.inline:
+            return False
+        conn = heavy.pop(False)
+        if overdue(conn.arrived, now, self.plan.queue_timeout_s):
+            self.shed(conn)
+            return False
+        answer, keep = self.execute(conn, table)
+        leading = self.still_leading(table)
+        self.finish(conn, answer, keep, leading=leading)
+        return not leading
+
+    def on_stopping(self, now: float) -> None:
+        """One turn towards the end: nobody new, the idle ones go, the others are waited for."""
+        self.acceptor.close()
+        self.sweeper.begin_stopping(now)
+        for conn in list(self.conns.values()):
+            if conn.state == IDLE and conn.mode == READ:
+                self.close_idle(conn, now)
+        if not self.conns:
+            self.done = True
+
+    def close_idle(self, conn: Connection, now: float) -> None:
+        """Closes between requests; a request that is already in the socket's buffer is still served first."""
+        try:
+            data = os.read(conn.fd, READ_BYTES)
+        except BlockingIOError:
+            self.close(conn, "stopping")
+            return
+        except OSError:
+            data = b""
+        self.on_data(conn, data, [], now)

@@ -1,0 +1,306 @@
+"""From bytes to a whole request: the head, then the body, collected or streamed.
+
+Rules:
+
+* `take` consumes the front of `conn.buffer` from `conn.at`, and leaves in the connection either a whole request (`environ`,
+  `flags`, `route`) or the state in which more bytes are needed (HEAD, BODY).
+* A head that is repeated byte for byte costs one lookup (the memo). A head is remembered at its second sighting, and
+  never if it carries credentials or a field that differs in every request (PRIVATE).
+* Nothing here sends, except `100 Continue`.
+
+RFC 9112 sections 2 to 7; RFC 9110 section 10.1.1 for Expect.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vivace.connection.connection import BODY, HEAD, IDLE, wait_readable
+from vivace.errors import PeerGone, Refused
+from vivace.http1.chunked import ChunkedDecoder
+from vivace.http1.head import CHUNKED, EXPECTS, PRIVATE, HeadLimits, incomplete_head, parse_head
+from vivace.wsgi.body import EMPTY, Spool, stream_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from vivace.connection.connection import Connection
+    from vivace.schedule.routes import RouteTable
+
+MEMO_HEADS_MAX = 1024
+MEMO_HEAD_BYTES_MAX = 2048
+SEEN_MAX = 8192
+READ_BYTES = 65536
+"""What one read takes: the size the kernel's socket buffer hands over without a second call in nearly every case."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Site:
+    """One listener, as its connections and its requests see it."""
+
+    __slots__ = (
+        "base",
+        "memo",
+        "response_buffer_bytes",
+        "seen",
+        "step_aside",
+        "write_timeout_s",
+    )
+
+    def __init__(
+        self,
+        base: dict[str, Any],
+        *,
+        response_buffer_bytes: int,
+        write_timeout_s: float,
+        step_aside: Callable[[Connection], None],
+    ) -> None:
+        self.base = base
+        """What every request's environ starts from."""
+        self.memo: dict[bytes, tuple[dict[str, Any], int, Any]] = {}
+        """Whole heads without a body -> (environ, flags, route)."""
+        self.seen: set[int] = set()
+        self.response_buffer_bytes = response_buffer_bytes
+        self.write_timeout_s = write_timeout_s
+        self.step_aside = step_aside
+
+
+class Incoming:
+    """A body that is arriving: its framing, and where it goes."""
+
+    __slots__ = ("_decoder", "_left", "done", "promised", "received", "spool", "started")
+
+    def __init__(self, length: int, body_bytes_max: int, spool: Spool | None, started: float) -> None:
+        self._decoder = ChunkedDecoder(body_bytes_max) if length == CHUNKED else None
+        self._left = length
+        self.spool = spool
+        self.done = False
+        self.promised = False
+        """The client waits for 100 Continue, which was not sent yet."""
+        self.started = started
+        self.received = 0
+
+    def decode(self, data: bytes, at: int) -> tuple[list[bytes], int]:
+        """Blocks of the body in `data` from `at`, and where the body stopped in it. Raises Refused."""
+        if self._decoder is not None:
+            blocks, used = self._decoder.feed(data[at:] if at else data)
+            self.done = self._decoder.done
+            self.received += used
+            return blocks, at + used
+        count = min(self._left, len(data) - at)
+        self._left -= count
+        self.done = self._left == 0
+        self.received += count
+        return [data[at : at + count]], at + count
+
+
+class Reader:
+    """Takes requests off connections. One a server; called by the leader only, but for `receive`."""
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        limits: HeadLimits,
+        *,
+        body_bytes_max: int,
+        body_memory_bytes: int,
+        spill_dir: str,
+        stream: bool,
+        lazy_max: int,
+        head_timeout_s: float,
+        body_timeout_s: float,
+        step_aside: Callable[[Connection], None],
+        on_disk_error: Callable[[OSError], None],
+    ) -> None:
+        self._routes = routes
+        self._limits = limits
+        self._body_bytes_max = body_bytes_max or (1 << 63)
+        self._body_memory_bytes = body_memory_bytes
+        self._spill_dir = spill_dir
+        self._stream = stream
+        self._lazy_max = lazy_max
+        self._head_timeout_s = head_timeout_s
+        self._body_timeout_s = body_timeout_s
+        self._step_aside = step_aside
+        self._on_disk_error = on_disk_error
+        self._lazy: set[Connection] = set()
+
+    def take(self, conn: Connection, now: float) -> bool:
+        """Whether a whole request could be taken off `conn.buffer`. Raises Refused, PeerGone."""
+        if conn.state != BODY and not self._take_head(conn, now):
+            return False
+        if conn.incoming is None:
+            return True
+        return self._take_body(conn, now)
+
+    def _take_head(self, conn: Connection, now: float) -> bool:
+        buffer, at = conn.buffer, conn.at
+        if buffer[at : at + 2] == b"\r\n":
+            # RFC 9112 section 2.2: one empty line before the request line is forgiven.
+            at = conn.at = at + 2
+        end = buffer.find(b"\r\n\r\n", at)
+        if end < 0:
+            if at:
+                buffer = conn.buffer = buffer[at:]
+                conn.at = 0
+            if buffer:
+                if conn.state == IDLE:
+                    conn.state = HEAD
+                    conn.expires = now + self._head_timeout_s
+                incomplete_head(buffer, self._limits)
+            return False
+        end += 4
+        head = buffer[at:end]
+        conn.at = end
+        site = conn.site
+        entry = site.memo.get(head)
+        if entry is not None:
+            template, conn.flags, conn.route = entry
+            environ = template.copy()
+        else:
+            environ = site.base.copy()
+            length, conn.flags = parse_head(head, environ, self._limits)
+            conn.route = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            if length:
+                conn.environ = environ
+                environ["REMOTE_ADDR"] = conn.host
+                environ["REMOTE_PORT"] = conn.port
+                conn.arrived = now
+                self._begin_body(conn, length, now)
+                return True
+            environ["wsgi.input"] = EMPTY
+            if not conn.flags & PRIVATE and len(head) <= MEMO_HEAD_BYTES_MAX:
+                self._remember(site, head, environ, conn)
+        environ["REMOTE_ADDR"] = conn.host
+        environ["REMOTE_PORT"] = conn.port
+        conn.environ = environ
+        conn.arrived = now
+        return True
+
+    @staticmethod
+    def _remember(site: Site, head: bytes, environ: dict[str, Any], conn: Connection) -> None:
+        key = hash(head)
+        if key in site.seen:
+            if len(site.memo) >= MEMO_HEADS_MAX:
+                site.memo.clear()
+            site.memo[head] = (environ.copy(), conn.flags, conn.route)
+            return
+        if len(site.seen) >= SEEN_MAX:
+            site.seen.clear()
+        site.seen.add(key)
+
+    def _begin_body(self, conn: Connection, length: int, now: float) -> None:
+        if length > self._body_bytes_max:
+            raise Refused(413, f"the body is larger than this server takes ({self._body_bytes_max} bytes)")
+        lazy = bool(conn.flags & EXPECTS) and len(self._lazy) < self._lazy_max
+        spool = None if lazy or self._stream else Spool(self._body_memory_bytes, self._spill_dir)
+        incoming = conn.incoming = Incoming(length, self._body_bytes_max, spool, now)
+        if conn.flags & EXPECTS and conn.at >= len(conn.buffer):
+            if spool is None:
+                incoming.promised = True
+            else:
+                conn.put(CONTINUE)
+        if spool is None:
+            self._lazy.add(conn)
+            conn.environ["wsgi.input"] = stream_input(lambda: self.receive(conn))
+
+    def _take_body(self, conn: Connection, now: float) -> bool:
+        incoming = conn.incoming
+        spool = incoming.spool
+        if spool is None:
+            return True
+        conn.state = BODY
+        blocks, conn.at = incoming.decode(conn.buffer, conn.at)
+        conn.expires = now + self._body_timeout_s
+        try:
+            for block in blocks:
+                spool.add(block)
+            if not incoming.done:
+                conn.buffer = b""
+                conn.at = 0
+                return False
+            environ = conn.environ
+            environ["wsgi.input"] = spool.finish()
+        except OSError as error:
+            self._on_disk_error(error)
+            raise Refused(507, "the server has no room to keep the body") from error
+        if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
+            environ["CONTENT_LENGTH"] = str(spool.size)
+        return True
+
+    # A body that the application reads itself.
+
+    def receive(self, conn: Connection) -> bytes:
+        """The next block of a streamed body, b"" at its end. On the thread of the application; waits.
+
+        Raises OSError (ConnectionError, TimeoutError) for a peer that is gone or too slow, ValueError for a broken body:
+        what an application expects of a file.
+        """
+        incoming = conn.incoming
+        while incoming is not None and not incoming.done:
+            if conn.at >= len(conn.buffer):
+                conn.buffer = self._receive(conn, incoming)
+                conn.at = 0
+            try:
+                blocks, conn.at = incoming.decode(conn.buffer, conn.at)
+            except Refused as refused:
+                conn.close_reason = "refused"
+                raise ValueError(refused.detail) from refused
+            block = b"".join(blocks)
+            if block:
+                return block
+        return b""
+
+    def _receive(self, conn: Connection, incoming: Incoming) -> bytes:
+        if incoming.promised:
+            incoming.promised = False
+            try:
+                conn.put(CONTINUE)
+            except PeerGone:
+                raise ConnectionResetError("the client is gone") from None
+        while True:
+            try:
+                data = os.read(conn.fd, READ_BYTES)
+            except BlockingIOError:
+                self._step_aside(conn)
+                if not wait_readable(conn.fd, self._body_timeout_s):
+                    conn.close_reason = "body_timeout"
+                    raise TimeoutError("the client sends its body too slowly") from None
+                continue
+            if not data:
+                conn.close_reason = "client_early"
+                raise ConnectionResetError("the client closed the connection within the body")
+            return data
+
+    def release(self, conn: Connection) -> bool:
+        """After the response: lets go of the body; whether the next request may follow on the connection."""
+        incoming = conn.incoming
+        conn.incoming = None
+        if incoming.spool is not None:
+            incoming.spool.close()
+            return True
+        self._lazy.discard(conn)
+        if not incoming.done and not incoming.promised:
+            self._drain(conn, incoming)
+        return bool(incoming.done)
+
+    def forget(self, conn: Connection) -> None:
+        """The connection closes: whatever of a body was collected goes with it."""
+        incoming, conn.incoming = conn.incoming, None
+        if incoming is not None:
+            self._lazy.discard(conn)
+            if incoming.spool is not None:
+                incoming.spool.close()
+
+    def _drain(self, conn: Connection, incoming: Incoming) -> None:
+        """Drops what has already come of an unread body; what is still under way ends the connection."""
+        try:
+            if conn.at >= len(conn.buffer):
+                conn.buffer = os.read(conn.fd, READ_BYTES)
+                conn.at = 0
+            _, conn.at = incoming.decode(conn.buffer, conn.at)
+        except (OSError, Refused):
+            pass

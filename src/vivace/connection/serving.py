@@ -1,0 +1,293 @@
+"""From a whole request to its answer, on the loop's own thread or on a pooled one; and the end of connections.
+
+Rules:
+
+* `execute` runs the application. With a table it runs on the leader's thread, under the baton (see schedule.monitor);
+  afterwards the caller must look whether it still leads.
+* Ownership of a connection passes by its mode in the poller: before another thread gets it, it is AWAY (nothing is reported);
+  that thread gives it back by making it READ or WRITE as its last act, or by putting it into `ready`.
+* Every connection ends in `close`, with one reason from `reasons.REASONS`.
+
+Threads: methods say who may call them; "owner" is the thread that owns the connection at that moment.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vivace.connection.connection import (
+    BODY,
+    CLOSED,
+    DRAINING,
+    IDLE,
+    LINGERING,
+    RUNNING,
+    shut_down_writing,
+)
+from vivace.connection.reasons import CloseCounts
+from vivace.errors import PeerGone
+from vivace.http1.head import CLOSE, HEAD
+from vivace.http1.status import refusal
+from vivace.net.poller import AWAY, READ, WRITE
+from vivace.schedule.heavy import HeavyQueue
+from vivace.schedule.monitor import Monitor
+from vivace.schedule.policy import HEAVY, overdue
+from vivace.schedule.pool import Pool
+from vivace.wsgi.exchange import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from vivace.connection.connection import Connection
+    from vivace.connection.plan import Plan
+    from vivace.connection.reading import Reader
+    from vivace.net.poller import Poller
+
+clock = time.perf_counter
+thread_clock = time.thread_time
+
+NOBODY_THERE = ("client", "client_early", "client_gone", "write_timeout")
+
+LINGER_S = 2.0
+"""How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx: lingering_timeout 5 s)."""
+
+
+class Serving:
+    """What the leader and the pooled threads share."""
+
+    def __init__(self, plan: Plan, poller: Poller, lead: Callable[[], None]) -> None:
+        self.plan = plan
+        self.poller = poller
+        self.app = plan.app
+        self.heads = plan.heads
+        self.policy = plan.policy
+        self.prepare = plan.prepare
+        self.log = plan.log
+        self.report = plan.report
+        # connections
+        self.conns: dict[int, Connection] = {}
+        self.ready: deque[Connection] = deque()
+        """Handed back with bytes of the next request already read."""
+        self.closed = CloseCounts()
+        self.reader: Reader
+        # the clock's children, renewed by the leader once a second
+        self.date = b""
+        # lanes
+        self.heavy = HeavyQueue()
+        self.away: Connection | None = None
+        """The heavy call that runs on a pooled thread, at most one."""
+        self.monitor = Monitor(self.on_overtake, clock, tick_s=plan.tick_s)
+        self.pool: Pool | None = None
+        if plan.threads > 1:
+            self.pool = Pool(
+                self.perform, lead, self.on_crash, threads_max=plan.threads, idle_s=plan.thread_idle_s
+            )
+        self.stopping = False
+        self.full = False
+        """No new connection is accepted until one closes."""
+
+    # Running the application.
+
+    def execute(self, conn: Connection, table: list[Any] | None) -> tuple[bytes, bool]:
+        """Runs the request that `conn` holds; returns (bytes to send, whether another may follow). Owner."""
+        route = conn.route
+        environ, conn.environ = conn.environ, None
+        if self.prepare is not None:
+            environ = self.prepare(environ)
+        flags = conn.flags | CLOSE if self.stopping else conn.flags
+        watch = route.watch
+        started = clock()
+        cpu = thread_clock() if watch else 0.0
+        conn.table = table
+        if table is not None:
+            conn.deadline = started + route.allowance_s
+            table.append(conn)
+        exchange = Exchange(conn, flags, self.heads, self.date, self.report)
+        try:
+            answer, keep = exchange.run(self.app, environ)
+        except PeerGone:
+            answer, keep = b"", False
+            conn.close_reason = conn.close_reason or "client_gone"
+        wall = clock() - started
+        if wall > self.policy.quick_s or watch:
+            self.policy.observe(
+                route, wall, thread_clock() - cpu if watch else None, self.pool.busy if self.pool else 1
+            )
+        if conn.incoming is not None:
+            keep = self.reader.release(conn) and keep
+        if self.log is not None:
+            self.log(environ, exchange.status, exchange.body_bytes, wall)
+        return answer, keep and not conn.close_reason
+
+    def still_leading(self, table: list[Any]) -> bool:
+        """Takes the baton back after `execute`; False: another thread leads now. The thread that ran it."""
+        try:
+            table.pop()
+        except IndexError:
+            with self.monitor.turnover:  # until the one who took it has finished with the connection
+                return False
+        return True
+
+    def dispatch(self, conn: Connection) -> None:
+        """Gives the request that `conn` holds to the lane of its route. Leader."""
+        conn.state = RUNNING
+        self.set_mode(conn, AWAY)
+        route = conn.route
+        streams = conn.incoming is not None and conn.incoming.spool is None
+        if route.lane == HEAVY and not streams:
+            self.heavy.push(self.policy.heavy_key(route, conn.arrived), conn.arrived, conn, route.away)
+        elif self.pool is not None:
+            self.pool.submit(conn)
+
+    def perform(self, conn: Connection) -> None:
+        """One request on a pooled thread, from the queue to the last byte. Pooled thread, owner."""
+        try:
+            if overdue(conn.arrived, clock(), self.plan.queue_timeout_s):
+                self.shed(conn)
+                return
+            answer, keep = self.execute(conn, None)
+            self.finish(conn, answer, keep, leading=False)
+        except Exception as error:
+            self.on_bug(conn, error)
+        finally:
+            if conn is self.away:
+                self.away = None
+                if self.heavy.away:
+                    self.poller.wake()
+
+    def shed(self, conn: Connection) -> None:
+        """Refuses a request that has waited too long to be worth doing (RFC 9110 section 15.6.4). Owner."""
+        if conn.incoming is not None:
+            self.reader.release(conn)
+        self.refuse(conn, 503, "the server is busy; try again in a moment", "overload")
+
+    # Leadership.
+
+    def on_overtake(self, conn: Connection) -> None:
+        """The call on `conn` keeps its thread; another one leads. Under the monitor's turnover lock."""
+        conn.state = RUNNING
+        if conn.mode:
+            self.set_mode(conn, AWAY)
+        if self.pool is not None:
+            self.pool.promote()
+
+    def step_aside(self, conn: Connection) -> None:
+        """The call on `conn` is about to wait for its peer: lets another thread lead. Owner."""
+        table, conn.table = conn.table, None
+        if table is not None and self.pool is not None:
+            self.monitor.step_aside(table)
+
+    # The end of a response.
+
+    def finish(self, conn: Connection, answer: bytes, keep: bool, *, leading: bool) -> None:
+        """Sends `answer` behind what is pending, then gives the connection back to the loop or closes it. Owner."""
+        conn.keep_alive = keep
+        try:
+            if conn.pending:
+                if answer:
+                    conn.keep(answer)
+                conn.flush()
+            elif answer and (sent := conn.send(answer)) != len(answer):
+                conn.keep(memoryview(answer)[sent:])
+        except PeerGone:
+            self.close(conn, conn.close_reason or "client_gone")
+            return
+        if conn.pending:
+            conn.state = DRAINING
+            conn.expires = clock() + self.plan.write_timeout_s
+            self.set_mode(conn, WRITE)
+            return
+        self.settle(conn, leading=leading)
+
+    def settle(self, conn: Connection, *, leading: bool) -> None:
+        """What was pending is out: the next request, or the end. Owner."""
+        if not conn.keep_alive:
+            self.end(conn, conn.close_reason or "done")
+            return
+        if conn.incoming is not None:  # the answers before a request whose body is still coming
+            conn.state = BODY
+            conn.expires = clock() + self.plan.body_timeout_s
+            self.set_mode(conn, READ)
+            return
+        conn.state = IDLE
+        if conn.at < len(conn.buffer):
+            self.ready.append(conn)
+            if not leading:
+                self.poller.wake()
+            return
+        conn.buffer = b""
+        conn.at = 0
+        conn.expires = clock() + self.plan.keepalive_timeout_s
+        self.set_mode(conn, READ)
+
+    def set_mode(self, conn: Connection, mode: int) -> None:
+        """What the poller reports of `conn` from now on. Owner; with READ or WRITE its last act."""
+        if conn.mode == mode:
+            return
+        added, conn.mode = conn.mode, mode
+        if added:
+            self.poller.change(conn.fd, mode)
+        else:
+            self.poller.add(conn.fd, mode)
+
+    # The end of a connection.
+
+    def refuse(self, conn: Connection, status: int, detail: str, reason: str) -> None:
+        """Answers `status` and ends the connection. Owner."""
+        head_only = conn.environ is not None and bool(conn.flags & HEAD)
+        conn.environ = None
+        conn.keep_alive = False
+        conn.close_reason = reason
+        self.finish(conn, refusal(status, detail, self.date, head_only), False, leading=False)
+
+    def end(self, conn: Connection, reason: str) -> None:
+        """Closes after a complete response, so that the client can read it (RFC 9112 section 9.6). Owner."""
+        finished = reason == "done" and conn.at >= len(conn.buffer)
+        if finished or conn.reset or reason in NOBODY_THERE:
+            if conn.reset:
+                shut_down_writing(conn.fd, reset=True)
+            self.close(conn, reason)
+            return
+        conn.close_reason = reason
+        conn.buffer = b""
+        conn.at = 0
+        shut_down_writing(conn.fd, reset=False)
+        conn.state = LINGERING
+        conn.expires = clock() + LINGER_S
+        self.set_mode(conn, READ)
+
+    def close(self, conn: Connection, reason: str) -> None:
+        """Closes now and counts `reason`. Owner."""
+        if conn.state == CLOSED:
+            return
+        conn.state = CLOSED
+        self.closed.add(reason)
+        self.reader.forget(conn)
+        if conn.pending:
+            conn.drop_pending(self.plan.on_error)
+        self.conns.pop(conn.fd, None)
+        if conn.mode:
+            # Closing alone is not enough: a forked child of the application may share the open file.
+            try:
+                self.poller.remove(conn.fd)
+            except OSError:
+                pass
+        os.close(conn.fd)
+        if self.stopping or self.full:
+            self.poller.wake()  # somebody waits for this
+
+    def on_bug(self, conn: Connection, error: BaseException) -> None:
+        """A fault of vivace itself: it costs the connection, and nothing else. Owner."""
+        self.plan.on_error(error)
+        try:
+            self.close(conn, "bug")
+        except Exception as second:
+            self.plan.on_error(second)
+
+    def on_crash(self, error: BaseException) -> None:
+        """What a pooled thread raised outside a request."""
+        self.plan.on_error(error)

@@ -1,0 +1,244 @@
+"""Listening sockets: from an address as the user writes it to a socket that accepts.
+
+Addresses: `host:port`, `[::1]:port`, `:port` (every interface), `unix:path`, `unix:@name` (Linux's abstract names) and
+`fd://N` (a socket the parent opened). systemd hands sockets over by `LISTEN_FDS` (sd_listen_fds(3)).
+
+Everything that can go wrong here is the user's to mend, so each failure is a `SettingError` that says
+which address, what happened and what to do. Knows nothing of settings, HTTP or connections.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from vivace.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYSTEMD_FIRST_FD = 3
+"""SD_LISTEN_FDS_START of sd_listen_fds(3)."""
+
+
+class Address(NamedTuple):
+    """Where to listen. `kind` is "tcp" (host, port), "unix" (host is the path) or "fd" (port is the number)."""
+
+    kind: str
+    host: str
+    port: int
+    text: str
+
+
+class Listener(NamedTuple):
+    """A socket that accepts, and what a client and an application may be told about it."""
+
+    socket: socket.socket
+    text: str
+    """As a person writes it, with the port that was really bound: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
+    server_name: str
+    server_port: str
+    path: str
+    """The socket file to remove at the end, or ""."""
+
+
+def parse_address(text: str) -> Address:
+    """`text` as an `Address`; raises SettingError."""
+    if text.startswith("unix:"):
+        path = text[5:].removeprefix("//")
+        if not path or path == "@":
+            raise SettingError(f"bind {text!r} names no file; write unix:/path/to/socket")
+        return Address("unix", path, 0, text)
+    if text.startswith("fd://"):
+        if not text[5:].isdecimal():
+            raise SettingError(f"bind {text!r}: {text[5:]!r} is no descriptor number; write fd://3")
+        return Address("fd", "", int(text[5:]), text)
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = (text, "8000") if not text.isdecimal() else ("127.0.0.1", text)
+    if host.startswith("["):
+        if not host.endswith("]"):
+            raise SettingError(f"bind {text!r}: the bracket is not closed; write [::1]:8000")
+        host = host[1:-1]
+    elif ":" in host:
+        raise SettingError(f"bind {text!r}: write an IPv6 address in brackets, such as [::1]:8000")
+    if not port.isdecimal() or int(port) > 65535:
+        raise SettingError(f"bind {text!r}: {port!r} is no port; write host:port with a port from 0 to 65535")
+    return Address("tcp", host, int(port), text)
+
+
+def open_listener(
+    address: Address, *, backlog: int, unix_mode: int | None = None, unix_owner: str = ""
+) -> Listener:
+    """Opens, binds and listens. `unix_owner` is "user", "user:group" or ":group". Raises SettingError."""
+    if address.kind == "unix":
+        return _open_unix(address, backlog, unix_mode, unix_owner)
+    if address.kind == "fd":
+        return adopt(_inherited(address.port, address.text), backlog=backlog)
+    return _open_tcp(address, backlog)
+
+
+def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
+    """A socket that someone else bound (systemd, a parent, `wsgiref`'s users) as a `Listener`."""
+    if backlog is not None:
+        sock.listen(backlog)
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        return Listener(sock, f"http://{shown}:{port}", host, str(port), "")
+    name = sock.getsockname()
+    text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "", "")
+
+
+def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Listener]:
+    """The sockets of systemd's socket activation, [] where there is none for this process."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = environ.get("LISTEN_FDS", "")
+    if not count.isdecimal():
+        raise SettingError(f"LISTEN_FDS is {count!r}, which is no number: start the service through systemd")
+    fds = range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count))
+    return [adopt(_inherited(fd, f"fd://{fd}"), backlog=backlog) for fd in fds]
+
+
+def close_listener(listener: Listener) -> None:
+    """Stops listening and removes the socket file, if it is still the one that was made."""
+    inode = _inode(listener.path) if listener.path else None
+    if inode is not None and inode == _made.get(listener.path):
+        _made.pop(listener.path)
+        try:
+            os.unlink(listener.path)
+        except OSError:
+            pass
+    listener.socket.close()
+
+
+_made: dict[str, tuple[int, int]] = {}
+"""Socket files of this process: path -> (device, inode)."""
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _inherited(fd: int, text: str) -> socket.socket:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise SettingError(f"bind {text!r}: descriptor {fd} is no socket")
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise SettingError(
+            f"bind {text!r}: descriptor {fd} cannot be used ({error.strerror}); it must be a socket left open by the parent"
+        ) from None
+    os.set_inheritable(fd, False)
+    return sock
+
+
+def _open_tcp(address: Address, backlog: int) -> Listener:
+    try:
+        found = socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        raise SettingError(f"bind {address.text!r}: no address for host {address.host!r} ({error})") from None
+    if not address.host:
+        # Every interface: the IPv6 wildcard that also takes IPv4, where the system has IPv6.
+        found.sort(key=lambda row: row[0] != socket.AF_INET6)
+    failure: OSError | None = None
+    for family, kind, protocol, _, name in found:
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
+            sock.bind(name)
+            return adopt(sock, backlog=backlog)
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise SettingError(_bind_problem(address, failure))
+
+
+def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> Listener:
+    name = "\0" + address.host[1:] if address.host.startswith("@") else address.host
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if name[0] != "\0":
+            _clear_stale(address)
+        sock.bind(name)
+        if name[0] == "\0":
+            return adopt(sock, backlog=backlog)
+        made = _inode(name)
+        if made is not None:
+            _made[name] = made
+        if owner:
+            os.chown(name, *_owner_ids(owner))
+        if mode is not None:
+            os.chmod(name, mode)
+        return adopt(sock, backlog=backlog)._replace(path=name)
+    except OSError as error:
+        sock.close()
+        raise SettingError(_bind_problem(address, error)) from None
+
+
+def _clear_stale(address: Address) -> None:
+    """Removes a socket file that a dead server left; refuses to touch anything else."""
+    path = address.host
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise SettingError(f"bind {address.text!r}: {path} exists and is no socket; remove it or choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError:
+            pass
+    raise SettingError(f"bind {address.text!r}: another server listens there; stop it or choose another path")
+
+
+def _owner_ids(owner: str) -> tuple[int, int]:
+    import grp
+    import pwd
+
+    user, _, group = owner.partition(":")
+    try:
+        uid = -1 if not user else int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+        gid = -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise SettingError(f"unix_owner {owner!r}: {error.args[0]}") from None
+    return uid, gid
+
+
+def _bind_problem(address: Address, failure: OSError | None) -> str:
+    code = failure.errno if failure is not None else None
+    reason = (failure.strerror or str(failure)) if failure is not None else "no usable address"
+    advice = {
+        errno.EADDRINUSE: "another program listens there; stop it, or choose another port (port 0 takes a free one)",
+        errno.EACCES: "not permitted; ports below 1024 and some folders need more rights, choose another one",
+        errno.EPERM: "not permitted; choose another address, or start with the rights it needs",
+        errno.EADDRNOTAVAIL: "no interface of this machine has that address; 127.0.0.1 and 0.0.0.0 always work",
+        errno.ENOENT: "the folder does not exist; create it first",
+    }.get(code or 0, reason)
+    if failure is not None and "too long" in str(failure):
+        advice = "the path is too long for a socket (about 100 bytes); choose a shorter one"
+    return f"bind {address.text!r}: {advice}"

@@ -1,0 +1,192 @@
+"""Readiness of descriptors: epoll, kqueue or select behind the same four functions.
+
+A poller is `add(fd, mode)`, `change(fd, mode)`, `remove(fd)` and `wait(timeout_s, events_max)`, plus what
+wakes it from another thread. It knows descriptors and nothing of what they carry.
+
+Rules:
+
+* A mode is exactly one of `READ`, `WRITE` and `AWAY`. `AWAY` is for a connection that a thread is busy
+  with: nothing is reported, except at most once that the peer hung up (where the system can tell).
+* Readiness is level-triggered: what was reported and not consumed is reported again. So a thread may
+  drop a batch of events half-way, and nobody loses one.
+* `add`, `change`, `remove` and `wake` may be called by any thread, also while another one waits;
+  `wait` by one thread at a time.
+* `wait` takes seconds (-1: for ever) and returns pairs (descriptor, bits); callers act on the descriptor alone.
+* A wake-up is reported as an event of `wake_fd`; the caller answers it with `on_wake()`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = 1
+WRITE = 2
+AWAY = 3
+
+EVENTS_MAX = 256
+"""Events taken in one call: 1,023, Python's default, makes each call allocate 12 KiB."""
+
+KINDS = ("auto", "epoll", "kqueue", "select")
+
+
+class EpollPoller:
+    """Linux. One `epoll_wait` serves any number of events; a change costs one `epoll_ctl`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._masks = (
+            0,
+            select.EPOLLIN,
+            select.EPOLLOUT,
+            select.EPOLLRDHUP | select.EPOLLONESHOT,
+        )
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self.wake_fd, select.EPOLLIN)
+        # The system call's own method: not one Python frame between it and the loop.
+        self.wait: Callable[[float, int], list[tuple[int, int]]] = self._epoll.poll
+
+    def add(self, fd: int, mode: int) -> None:
+        self._epoll.register(fd, self._masks[mode])
+
+    def change(self, fd: int, mode: int) -> None:
+        self._epoll.modify(fd, self._masks[mode])
+
+    def remove(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+
+    def on_wake(self) -> None:
+        """Takes the wake-up back, so that it is not reported again."""
+        try:
+            os.eventfd_read(self.wake_fd)
+        except BlockingIOError:
+            pass
+
+    def wake(self) -> None:
+        """Makes `wait` return; may be called by a signal handler."""
+        try:
+            os.eventfd_write(self.wake_fd, 1)
+        except (BlockingIOError, OSError):
+            pass
+
+    def close(self) -> None:
+        self._epoll.close()
+        os.close(self.wake_fd)
+
+
+class _PipePoller:
+    """What the pollers without an eventfd share: a pipe that wakes them."""
+
+    def __init__(self) -> None:
+        self.wake_fd, self._write_fd = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(self._write_fd, False)
+
+    def on_wake(self) -> None:
+        try:
+            while os.read(self.wake_fd, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def wake(self) -> None:
+        try:
+            os.write(self._write_fd, b"w")
+        except (BlockingIOError, OSError):
+            pass
+
+    def close(self) -> None:
+        os.close(self.wake_fd)
+        os.close(self._write_fd)
+
+
+class SelectPoller(_PipePoller):
+    """Everywhere else. `select()` is bounded by FD_SETSIZE and costs time with every descriptor watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._modes: dict[int, int] = {self.wake_fd: READ}
+
+    def add(self, fd: int, mode: int) -> None:
+        self._modes[fd] = mode
+        self.wake()
+
+    change = add
+
+    def remove(self, fd: int) -> None:
+        if self._modes.pop(fd, None) is None:
+            raise FileNotFoundError(f"descriptor {fd} is not watched")
+        self.wake()
+
+    def wait(self, timeout_s: float, events_max: int) -> list[tuple[int, int]]:
+        modes = self._modes.copy()
+        readers = [fd for fd, mode in modes.items() if mode == READ]
+        writers = [fd for fd, mode in modes.items() if mode == WRITE]
+        try:
+            readable, writable, _ = select.select(readers, writers, (), None if timeout_s < 0 else timeout_s)
+        except (OSError, ValueError):
+            # A descriptor was closed by its owner between the copy and the call: look again.
+            self._drop_closed(modes)
+            return []
+        return [(fd, READ) for fd in readable] + [(fd, WRITE) for fd in writable]
+
+    def _drop_closed(self, modes: dict[int, int]) -> None:
+        for fd in modes:
+            try:
+                os.fstat(fd)
+            except OSError:
+                self._modes.pop(fd, None)
+
+
+class KqueuePoller(_PipePoller):
+    """macOS and the BSDs. Not run on this project's CI, which is Linux; the select poller is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue = select.kqueue()  # type: ignore[attr-defined, unused-ignore]
+        self._modes: dict[int, int] = {}
+        self.add(self.wake_fd, READ)
+
+    def _set(self, fd: int, mode: int, flags: int) -> None:
+        filters = {READ: select.KQ_FILTER_READ, WRITE: select.KQ_FILTER_WRITE}  # type: ignore[attr-defined, unused-ignore]
+        if mode in filters:
+            self._queue.control([select.kevent(fd, filters[mode], flags)], 0)  # type: ignore[attr-defined, unused-ignore]
+
+    def add(self, fd: int, mode: int) -> None:
+        self._modes[fd] = mode
+        self._set(fd, mode, select.KQ_EV_ADD)  # type: ignore[attr-defined, unused-ignore]
+
+    def change(self, fd: int, mode: int) -> None:
+        self._set(fd, self._modes.get(fd, AWAY), select.KQ_EV_DELETE)  # type: ignore[attr-defined, unused-ignore]
+        self.add(fd, mode)
+
+    def remove(self, fd: int) -> None:
+        self._set(fd, self._modes.pop(fd, AWAY), select.KQ_EV_DELETE)  # type: ignore[attr-defined, unused-ignore]
+
+    def wait(self, timeout_s: float, events_max: int) -> list[tuple[int, int]]:
+        events = self._queue.control(None, events_max, None if timeout_s < 0 else timeout_s)
+        return [(event.ident, 1) for event in events]
+
+    def close(self) -> None:
+        self._queue.close()
+        super().close()
+
+
+Poller = EpollPoller | SelectPoller | KqueuePoller
+
+
+def make_poller(kind: str = "auto") -> Poller:
+    """The best poller of this system, or the one named; raises ValueError where there is none."""
+    if kind not in KINDS:
+        raise ValueError(f"poller {kind!r} is none of {', '.join(KINDS)}")
+    if kind == "auto":
+        kind = next(name for name in ("epoll", "kqueue", "select") if hasattr(select, name))
+    if not hasattr(select, kind):
+        raise ValueError(f"this system has no {kind}; poller = auto takes what there is")
+    if kind == "epoll":
+        return EpollPoller()
+    return KqueuePoller() if kind == "kqueue" else SelectPoller()

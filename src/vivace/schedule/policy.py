@@ -1,0 +1,343 @@
+"""What one route costs and which lane it takes. Pure: `now` and every measurement are arguments.
+
+Rules
+* A route's lane follows from what its calls cost, never from its name. It stands on one of three levels:
+  0 INLINE, on the loop's thread at once; 1 HEAVY, on the loop's thread one at a time, the quick ones served in
+  between; 2 off the loop's thread: POOL where it mostly blocks, HEAVY with `away` where it also computes, so that
+  those which compute do not all want the GIL at once.
+* Up: the first call of a route nobody knows is believed at once. A known route needs two slow calls within
+  FORGET_SAMPLES: one is a collection of garbage, a page fault, a neighbour.
+* Down: after a run of cheaper calls. Each return makes the next run four times as long, so that a route with two
+  faces (cache hit, cache miss) comes to rest where its slow face belongs.
+* Waiting for the GIL looks like blocking. From wall - CPU is taken what the others' computing explains, and the
+  number of calls let in at once never grows faster than that estimate allows (see `_share`).
+* Where most newcomers turned out slow, the next newcomer starts off the loop's thread.
+
+Must not know: sockets, clocks, threads, requests. It never acts; the loop does.
+
+Threads: `observe` and `overtaken` are called by the thread that ran the call, or the monitor, without a lock.
+Every field is one number; a lost update costs one sample.
+"""
+
+from __future__ import annotations
+
+INLINE, POOL, HEAVY = 0, 1, 2
+
+# The limits. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
+QUICK_S = 0.0003  # a call of a route that is not watched is worth recording from this wall time on
+BLOCKED_S = 0.0005  # blocked time from which a call is better off the loop's thread
+BLOCKED_SHARE = 0.2  # ... if it is at least this part of what the call takes
+HEAVY_S = 0.0003  # CPU time from which a call stands back behind the quick ones
+AWAY_S = 0.005  # time from which even one call stalls the loop for longer than sharing the GIL with it would
+RETURN = 2.0  # hysteresis: a call counts as cheaper only if it would still be after costing this much more
+
+ALPHA = 0.2  # weight of the newest sample of a route
+ALPHA_ALL = 0.05  # ... of the newest sample of all
+CLIP = 8.0  # a sample counts for at most this many times the mean (and a tick)
+NEW_SAMPLES = 4  # quick samples after which a new route is no longer watched
+FORGET_SAMPLES = 64  # samples after which one slow one is forgotten
+CLEAN_SAMPLES = 16  # cheaper samples in a row that first bring a route down
+CLEAN_SAMPLES_MAX = 1024
+CLEAN_GROWTH = 4
+
+ALLOWANCE = 4.0  # a heavy call may take this many times its mean (and a tick) before it is overtaken
+AGEING = 8.0  # a heavy call lets pass cheaper ones that arrive up to this many times its own cost later
+UNKNOWN_TICKS = 10.0  # ... and one nobody knows yet, away: so many ticks
+SLACK = 1.5  # see _share; below 2, or a route that only waits for the GIL would never be found out
+SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
+NEWCOMERS_SLOW = 0.5  # part of the newcomers that were slow from which the next one starts off the loop's thread
+
+TWIN_SAMPLES = 8  # samples before the first trial whether calls that compute can run side by side
+TWIN_TRIAL = 4  # samples of such a trial
+TWIN_STRETCH = 1.3  # wall / CPU of calls side by side up to which they did not wait for each other
+TWIN_STRETCH_MAX = 1.6  # ... and the mean from which they do after all
+
+
+class Route:
+    """One route template and what it has cost so far. The loop and the runner read the first five."""
+
+    __slots__ = (
+        "allowance_s",
+        "away",
+        "blocked_s",
+        "clean",
+        "clean_needed",
+        "cpu_s",
+        "frees",
+        "lane",
+        "level",
+        "name",
+        "overtakes",
+        "peak",
+        "samples",
+        "strikes",
+        "twin_next",
+        "twin_trial",
+        "twin_wait",
+        "wall_s",
+        "watch",
+    )
+
+    def __init__(self, name: str, allowance_s: float) -> None:
+        # read by the loop, the runner and the monitor
+        self.name = name
+        self.lane = INLINE
+        self.away = 0.0
+        """HEAVY only. 0: inline. Else on a pooled thread, and the share of the GIL it books there: 1 is alone."""
+        self.watch = True
+        """Whether to read the thread's CPU time around the next call."""
+        self.allowance_s = allowance_s
+        """Inline: a call that has run this long is overtaken. Away: it no longer holds up those behind it."""
+        # moving averages, seconds
+        self.wall_s = 0.0
+        self.cpu_s = 0.0
+        self.blocked_s = 0.0
+        self.samples = 0
+        # hysteresis
+        self.level = 0
+        self.strikes = 0.0  # samples above the level; each other one takes 1 / FORGET_SAMPLES away
+        self.overtakes = 0  # calls overtaken and not yet finished
+        self.clean = 0  # samples below the level (at level 0: at it), in a row
+        self.peak = 0  # the highest level among those
+        self.clean_needed = CLEAN_SAMPLES
+        # does its computing release the GIL?
+        self.frees = False
+        self.twin_wait = self.twin_next = TWIN_SAMPLES  # samples to the next trial, and from there to the one after
+        self.twin_trial = 0  # samples left of the present one
+
+    def __repr__(self) -> str:
+        lane = ("inline", "pool", "heavy")[self.lane]
+        return (
+            f"<Route {self.name!r} {lane} away={self.away:.2f} n={self.samples}"
+            f" ms: wall={self.wall_s * 1e3:.3f} cpu={self.cpu_s * 1e3:.3f} blocked={self.blocked_s * 1e3:.3f}>"
+        )
+
+
+class Policy:
+    """Decides lanes. `lanes`: "learn", "pool" (all calls on pooled threads), "inline" (none, ever).
+
+    `tick_s`: how often the monitor looks. `gil`: whether there is one. `cores`: those this process may use.
+    """
+
+    def __init__(self, *, tick_s: float, gil: bool, lanes: str = "learn", cores: int = 1) -> None:
+        if lanes not in ("learn", "pool", "inline"):
+            raise ValueError(f"lanes must be learn, pool or inline, not {lanes!r}")
+        self.tick_s = tick_s
+        self.gil = gil
+        self.lanes = lanes
+        self.cores = cores
+        self.quick_s = QUICK_S if lanes == "learn" else float("inf")
+        self.demand = 0.0
+        """Moving average over calls off the loop's thread: the part of their time they compute under the GIL."""
+        self.newcomers_slow = 0.0
+        """Moving average over first calls: 1 where one belonged off the loop's thread, else 0."""
+        self.newcomers_share = 0.0
+        """... and the share of the GIL that those wanted."""
+
+    def new_route(self, name: str) -> Route:
+        """A route nobody has called yet: inline, unless most of the last ones turned out slow."""
+        route = Route(name, self.tick_s)
+        if self.lanes != "learn":
+            route.lane = POOL if self.lanes == "pool" else INLINE
+            route.watch = False
+            route.allowance_s = float("inf")
+        elif self.newcomers_slow > NEWCOMERS_SLOW:
+            self._off_loop(route, self.newcomers_share)
+        return route
+
+    def observe(self, route: Route, wall_s: float, cpu_s: float | None, concurrency: int) -> None:
+        """Takes in one finished call of the application.
+
+        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: threads inside the application at
+        the same time, this one included.
+        """
+        if self.lanes != "learn":
+            return
+        if route.overtakes and wall_s >= self.tick_s:
+            route.overtakes -= 1
+        if cpu_s is None:  # slow, and nobody knows why: watch the next ones
+            route.watch = True
+            route.strikes = max(route.strikes, 1.0)
+            route.clean = 0
+            return
+        blocked_s = self._blocked_s(route, wall_s, cpu_s, concurrency)
+        first = route.samples == 0
+        self._average(route, wall_s, cpu_s, blocked_s)
+        level = self._level(blocked_s, cpu_s)
+        if first:
+            self._newcomer(level == 2, cpu_s, blocked_s)
+            self._settle(route, level)
+        elif level > route.level:
+            self._dearer(route)
+        else:
+            route.strikes = max(0.0, route.strikes - 1.0 / FORGET_SAMPLES)
+            if route.level == 0:
+                self._quick(route)
+            elif self._level(blocked_s * RETURN, cpu_s * RETURN) < route.level:
+                self._cheaper(route, level)
+            else:
+                route.clean = route.peak = 0
+        if route.level == 2:
+            self._try_twins(route, wall_s, cpu_s, concurrency)
+            self._off_loop(route, self._share(route.cpu_s, route.blocked_s))
+            if not route.frees:
+                self.demand += (cpu_s / (cpu_s + blocked_s + 1e-9) - self.demand) * ALPHA_ALL
+        elif route.level == 1:
+            route.allowance_s = self.tick_s + ALLOWANCE * route.wall_s
+
+    def overtaken(self, route: Route, elapsed_s: float, cpu_s: float | None) -> None:
+        """The monitor overtook an inline call of `route` that is still running.
+
+        Moves a route out of the way before its first call has ended, so that a burst on it stalls the loop once
+        and not once a call. `cpu_s`: its thread's CPU time within `elapsed_s`, None if it was not read.
+        """
+        if self.lanes != "learn":
+            return
+        route.overtakes += 1
+        route.watch = True
+        if route.samples and not self._convinced(route, route.strikes + route.overtakes):
+            return
+        cpu_s = cpu_s or 0.0
+        blocked_s = max(0.0, elapsed_s - cpu_s)
+        if route.samples == 0 and route.level == 0:
+            self._newcomer(True, cpu_s, blocked_s)
+        route.clean = route.peak = 0
+        self._off_loop(route, self._share(cpu_s, blocked_s))
+
+    def heavy_key(self, route: Route, arrived_s: float) -> float:
+        """Order in the heavy lane, smaller first: the cheapest expected first, with ageing.
+
+        A call that costs c lets pass cheaper ones that arrive up to AGEING * c later, and none that arrive after:
+        no stream of cheap calls starves it.
+        """
+        return arrived_s + AGEING * route.cpu_s
+
+    # What one sample says
+
+    def _blocked_s(self, route: Route, wall_s: float, cpu_s: float, concurrency: int) -> float:
+        """Of wall - CPU, what the computing of the others does not explain.
+
+        Each other thread that wants the GIL makes this one wait about as long as it computes itself. How many do
+        is not measured: taken is the larger of what calls off the loop's thread do on average, and half of those
+        of the same kind that may be let in beside this one.
+        """
+        others = concurrency - 1
+        rivals = others * self.demand
+        if route.level == 2:
+            rivals = max(rivals, 0.5 * min(others, 1.0 / max(route.away, SHARE_MIN) - 1.0))
+        return max(0.0, wall_s - cpu_s * (1.0 + rivals))
+
+    def _level(self, blocked_s: float, cpu_s: float) -> int:
+        own_s = blocked_s + cpu_s
+        if own_s > AWAY_S or (blocked_s > BLOCKED_S and blocked_s > own_s * BLOCKED_SHARE):
+            return 2
+        if cpu_s > HEAVY_S:
+            return 1 if self.gil else 2
+        return 0
+
+    def _share(self, cpu_s: float, blocked_s: float) -> float:
+        """The share of the GIL that a call off the loop's thread books, 1 / (calls of its kind at once).
+
+        1 + blocked / CPU calls keep one GIL busy; SLACK is added because they do not take turns by appointment.
+        Stable: where blocked is really waiting for the GIL, n calls at once wait (n - 1) * CPU, of which
+        `_blocked_s` believes at most half; with SLACK < 2 the next n is smaller, down to 1.
+        """
+        if not self.gil or cpu_s + blocked_s <= 0.0:
+            return 0.0
+        return cpu_s / (cpu_s + SLACK * blocked_s)
+
+    # Moving
+
+    def _average(self, route: Route, wall_s: float, cpu_s: float, blocked_s: float) -> None:
+        alpha, most = ALPHA, CLIP
+        if route.samples == 0:
+            alpha, most = 1.0, float("inf")
+        route.samples += 1
+        slack_s = self.tick_s
+        route.wall_s += (min(wall_s, most * route.wall_s + slack_s) - route.wall_s) * alpha
+        route.cpu_s += (min(cpu_s, most * route.cpu_s + slack_s) - route.cpu_s) * alpha
+        route.blocked_s += (min(blocked_s, most * route.blocked_s + slack_s) - route.blocked_s) * alpha
+
+    def _newcomer(self, slow: bool, cpu_s: float, blocked_s: float) -> None:
+        self.newcomers_slow += (slow - self.newcomers_slow) * ALPHA
+        if slow:
+            self.newcomers_share += (self._share(cpu_s, blocked_s) - self.newcomers_share) * ALPHA
+
+    def _convinced(self, route: Route, strikes: float) -> bool:
+        """Whether so many slow calls move the route: one is enough where it has come back more than once."""
+        return strikes > 1.0 or (strikes > 0.0 and route.clean_needed > CLEAN_SAMPLES * CLEAN_GROWTH)
+
+    def _dearer(self, route: Route) -> None:
+        route.clean = route.peak = 0
+        route.strikes += 1.0
+        if self._convinced(route, route.strikes):
+            self._settle(route, max(route.level, self._level(route.blocked_s, route.cpu_s)))
+
+    def _cheaper(self, route: Route, level: int) -> None:
+        route.clean += 1
+        route.peak = max(route.peak, level)
+        if route.clean >= route.clean_needed:
+            self._settle(route, route.peak)
+            route.clean_needed = min(CLEAN_SAMPLES_MAX, route.clean_needed * CLEAN_GROWTH)
+            route.clean = route.peak = 0
+            route.strikes = 0.0
+
+    def _quick(self, route: Route) -> None:
+        route.clean += 1
+        if route.clean_needed > CLEAN_SAMPLES:
+            done = route.clean >= route.clean_needed
+        else:
+            done = route.clean >= NEW_SAMPLES and route.strikes == 0.0
+        if done:
+            route.watch = False
+            route.strikes = 0.0
+
+    def _settle(self, route: Route, level: int) -> None:
+        route.watch = True
+        if level == 2:
+            self._off_loop(route, self._share(route.cpu_s, route.blocked_s))
+            return
+        route.level = level
+        route.away = 0.0
+        route.lane = HEAVY if level else INLINE
+        route.allowance_s = self.tick_s + (ALLOWANCE * route.wall_s if level else 0.0)
+
+    def _off_loop(self, route: Route, share: float) -> None:
+        """Level 2, booking `share` of the GIL. A loop that reads `lane` and then `away` never sees HEAVY and 0."""
+        if route.frees:
+            share /= self.cores
+        elif route.twin_trial:
+            share = min(share, 0.5)
+        route.level = 2
+        route.away = share
+        route.lane = HEAVY if share >= SHARE_MIN else POOL
+        route.allowance_s = ALLOWANCE * route.wall_s + self.tick_s * (1.0 if route.samples else UNKNOWN_TICKS)
+
+    def _try_twins(self, route: Route, wall_s: float, cpu_s: float, concurrency: int) -> None:
+        """Finds out whether the route's computing releases the GIL (hashes, compression, numpy).
+
+        Nothing in one call tells. So now and then two are let in together: if neither takes longer for it, they
+        may run on as many threads as there are cores. A mistake shows in the mean, and is taken back.
+        """
+        if not self.gil or self.cores < 2 or route.cpu_s < AWAY_S or route.blocked_s > route.cpu_s:
+            return
+        if route.frees:
+            route.frees = route.wall_s < TWIN_STRETCH_MAX * route.cpu_s
+        elif route.twin_trial:
+            if concurrency < 2:
+                return
+            route.twin_trial -= 1
+            if wall_s > TWIN_STRETCH * cpu_s:
+                route.twin_trial = 0
+            elif route.twin_trial == 0:
+                route.frees = True
+        elif route.twin_wait:
+            route.twin_wait -= 1
+        else:
+            route.twin_trial = TWIN_TRIAL
+            route.twin_wait = route.twin_next = min(CLEAN_SAMPLES_MAX, route.twin_next * CLEAN_GROWTH)
+
+
+def overdue(arrived_s: float, now_s: float, queue_timeout_s: float) -> bool:
+    """Whether a call has waited past its queue deadline (0: it has none) and is refused unserved."""
+    return 0.0 < queue_timeout_s < now_s - arrived_s

@@ -1,0 +1,289 @@
+# HOT  bench: benchmarks/bench_exchange.py  budget: 1.2 us (start_response, a list of one block)
+"""One request's passage through the application: PEP 3333 on one side, a sink of bytes on the other.
+
+The sink (a connection, or a test's list) has:
+
+* `put(data)`: transmits now what the peer takes; keeps or waits for the rest; raises `PeerGone`;
+* `put_pair(head, block)`: the same for two buffers without joining them;
+* `put_file(head, file, region) -> bool`: the same for a file; True where it will call `file.close()` itself, later.
+
+Rules:
+
+* A body that is a list or tuple is answered in one piece: `run` returns it and the caller sends it, so that the answers to
+  pipelined requests can share a write. Every other block is put before the next one is asked for (PEP 3333, "Handling the
+  `close()`..., Buffering and Streaming").
+* What the application does wrong before the head is out becomes a clean 500; afterwards the response is cut off in
+  a way that the client can tell (RFC 9112 section 8).
+* `close()` of the iterable is called in every case, once, after the last block is put.
+
+Must not know: sockets, threads, clocks, settings, other requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vivace.errors import ApplicationError, PeerGone
+from vivace.http1.head import CHUNKED
+from vivace.http1.response import NO_BODY, UNTIL_CLOSE
+from vivace.wsgi.files import FileWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from vivace.http1.response import ResponseHeads
+
+JOIN_BYTES_MAX = 65536
+"""Up to this size head and block are joined into one buffer: the copy costs less than a second buffer does."""
+
+FAILED = "500 Internal Server Error"
+FAILED_BODY = b"Internal Server Error\n"
+FAILED_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
+
+
+class Exchange:
+    """The state of one response. `run` is called once."""
+
+    __slots__ = (
+        "_flags",
+        "_heads",
+        "_left",
+        "_report",
+        "_sink",
+        "body_bytes",
+        "date",
+        "framing",
+        "headers",
+        "keep",
+        "status",
+    )
+
+    def __init__(
+        self, sink: Any, flags: int, heads: ResponseHeads, date: bytes, report: Callable[..., None]
+    ) -> None:
+        # given
+        self._sink = sink
+        self._flags = flags
+        self._heads = heads
+        self.date = date
+        self._report = report
+        # what the application said
+        self.status: str | None = None
+        self.headers: Any = None
+        # how the body is framed, once the head is out (None before)
+        self.framing: int | None = None
+        self.body_bytes = 0
+
+    def run(
+        self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]
+    ) -> tuple[bytes, bool]:
+        """Calls `app`; returns (bytes still to be sent, whether the connection may carry another request).
+
+        Raises PeerGone. Every other failure is reported and answered; KeyboardInterrupt is also raised again.
+        """
+        try:
+            body = app(environ, self.start_response)
+            if type(body) is list and len(body) == 1 and self.framing is None and self.status is not None:
+                block = body[0]
+                if type(block) is bytes:
+                    size = len(block)
+                    head, framing, keep = self._heads.encode(
+                        self.status, self.headers, self._flags, size, self.date
+                    )
+                    if framing == size and size <= JOIN_BYTES_MAX:
+                        self.body_bytes = size
+                        return head + block, keep
+        except BaseException as error:
+            return self._fail(environ, error)
+        return self._respond(environ, body)
+
+    # What the application calls.
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """PEP 3333, "The start_response() Callable"; returns the `write` callable."""
+        if exc_info is not None:
+            try:
+                if self.framing is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status is not None:
+            raise ApplicationError("start_response was called a second time without exc_info")
+        self.status = status
+        self.headers = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333, "The write() Callable": transmits `data` before it returns."""
+        if self.status is None:
+            raise ApplicationError("write() was called before start_response")
+        self._put_block(data, None)
+
+    # The body.
+
+    def _respond(self, environ: dict[str, Any], body: Any) -> tuple[bytes, bool]:
+        """Every body but the commonest; closes it in every case."""
+        try:
+            if type(body) is FileWrapper and self.framing is None and (region := body.region()) is not None:
+                if self._put_file(body, region):
+                    return b"", self.keep  # the sink closes it when the last byte is out
+                last = b""
+            elif type(body) is list or type(body) is tuple:
+                block = b"".join([self._checked(block) for block in body])
+                last = self._whole(block)
+            else:
+                last = self._stream(body)
+        except BaseException as error:
+            try:
+                return self._fail(environ, error)
+            finally:
+                self._close(environ, body)
+        self._close(environ, body)
+        return last, self.keep
+
+    def _whole(self, block: bytes) -> bytes:
+        """A list: everything is known before the head goes out, so a wrong length is still a clean 500."""
+        size = len(block)
+        if self.framing is not None:  # write() was used before
+            if block:
+                self._put_block(block, None)
+            return self._finish()
+        head, framing = self._encode(size)
+        if framing == NO_BODY:
+            return head
+        if framing >= 0 and framing != size:
+            self.framing = None
+            raise ApplicationError(f"the body has {size} bytes, but Content-Length says {framing}")
+        self.body_bytes = size
+        if framing == UNTIL_CLOSE or size <= JOIN_BYTES_MAX:
+            return head + block
+        self._sink.put_pair(head, block)
+        return b""
+
+    def _stream(self, body: Iterable[bytes]) -> bytes:
+        """An iterable: each block is put before the next is asked for."""
+        try:
+            only = len(body) == 1  # type: ignore[arg-type]
+        except TypeError:
+            only = False
+        for block in body:
+            if block or type(block) is not bytes:
+                self._put_block(block, len(block) if only and isinstance(block, bytes) else None)
+                if self.framing == NO_BODY:
+                    break
+        if self.framing is None:
+            head, framing = self._encode(0)
+            if framing > 0:
+                self.framing = None
+                raise ApplicationError(f"the body is empty, but Content-Length says {framing}")
+            return head
+        return self._finish()
+
+    def _put_block(self, block: bytes, length: int | None) -> None:
+        """One block, with the head before it if that is not out yet. `length`: of the whole body, if known."""
+        self._checked(block)
+        size = len(block)
+        head = b""
+        framing = self.framing
+        if framing is None:
+            if not block:
+                return
+            head, framing = self._encode(length)
+        if framing >= 0:
+            if size > self._left:
+                self.keep = False
+                block = block[: self._left]
+                if head or block:
+                    self._sink.put(head + block)
+                self.body_bytes += len(block)
+                self._left = 0
+                raise ApplicationError(f"the body has more bytes than its Content-Length, {framing}")
+            self._left -= size
+        elif framing == CHUNKED:
+            block = b"%x\r\n%b\r\n" % (size, block)
+        elif framing == NO_BODY:
+            if head:
+                self._sink.put(head)
+            return
+        self.body_bytes += size
+        if head and size > JOIN_BYTES_MAX:
+            self._sink.put_pair(head, block)
+        elif head or block:
+            self._sink.put(head + block)
+
+    def _put_file(self, body: FileWrapper, region: tuple[int, int, int]) -> bool:
+        fd, offset, size = region
+        head, framing = self._encode(size)
+        if framing == NO_BODY:
+            self._sink.put(head)
+            return False
+        if framing > size:
+            self.framing = None
+            raise ApplicationError(f"the file has {size} bytes left, but Content-Length says {framing}")
+        count = framing if framing >= 0 else size
+        self.body_bytes = count
+        taken: bool = self._sink.put_file(head, body, (fd, offset, count))
+        return taken
+
+    def _finish(self) -> bytes:
+        if self.framing == CHUNKED:
+            self._sink.put(b"0\r\n\r\n")
+        elif self.framing is not None and self.framing >= 0 and self._left:
+            raise ApplicationError(
+                f"the body ended {self._left} bytes short of its Content-Length, {self.framing}"
+            )
+        return b""
+
+    def _encode(self, length: int | None) -> tuple[bytes, int]:
+        if self.status is None:
+            raise ApplicationError("the application returned without calling start_response")
+        head, framing, self.keep = self._heads.encode(
+            self.status, self.headers, self._flags, length, self.date
+        )
+        self.framing = framing
+        self._left = framing
+        return head, framing
+
+    @staticmethod
+    def _checked(block: Any) -> bytes:
+        if not isinstance(block, bytes):
+            raise ApplicationError(f"the body must be made of bytes (PEP 3333), not {type(block).__name__}")
+        return block
+
+    # Failing.
+
+    def _fail(self, environ: dict[str, Any], error: BaseException) -> tuple[bytes, bool]:
+        """The ladder from an exception to an outcome."""
+        self.keep = False
+        if isinstance(error, PeerGone):
+            raise error
+        self._report(environ, error)
+        answer = b""
+        if self.framing is None:
+            self.status = FAILED
+            answer, framing, self.keep = self._heads.encode(
+                FAILED, FAILED_HEADERS, self._flags, len(FAILED_BODY), self.date
+            )
+            self.framing = framing
+            if framing != NO_BODY:
+                self.body_bytes = len(FAILED_BODY)
+                answer += FAILED_BODY
+        else:
+            self._sink.abort(self.framing == UNTIL_CLOSE)
+        if isinstance(error, KeyboardInterrupt):
+            if answer:
+                self._sink.put(answer)
+            raise error
+        return answer, self.keep
+
+    def _close(self, environ: dict[str, Any], body: Any) -> None:
+        close = getattr(body, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except BaseException as error:
+            self._report(environ, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
