@@ -103,8 +103,8 @@ SERVERS: tuple[Server, ...] = (
         "{python} -m granian --interface wsgi --http 1 --no-ws --no-access-log --log-level error --workers 1 "
         "--host 127.0.0.1 --port {port} {settings} {app}:app",
         "One worker; HTTP/1 only and no WebSockets, which saves it the detection. One blocking thread, the choice of "
-        "its own benchmarks and its best rate on quick applications; 64 in the mixed loads, more than the 32 slow requests "
-        "at once. With the idle connections its limits on connections and on the time to the next head are raised.",
+        "its own benchmarks and its best rate on quick applications; 64 in the mixed loads, more than the 32 slow "
+        "requests at once. With the idle connections its limits on connections and on the time to the next head are raised.",
         settings={
             QUICK: "--blocking-threads 1",
             MIXED: "--blocking-threads 64",
@@ -117,7 +117,7 @@ SERVERS: tuple[Server, ...] = (
         "Python",
         "module gunicorn",
         "{python} -m gunicorn {app}:app --bind 127.0.0.1:{port} --worker-class gthread --workers 1 "
-        f"--http-parser {GUNICORN_PARSER} --no-control-socket --log-level error {settings}",
+        "--http-parser " + GUNICORN_PARSER + " --no-control-socket --log-level error {settings}",
         "One gthread worker, four threads (64 in the mixed loads); keep-alive for a minute, as its default of 2 s "
         "would close connections that the others keep; no control socket. The C parser if gunicorn_h1c is installed, "
         "else the Python one; the label says which.",

@@ -1,4 +1,4 @@
-"""A page of about 10 KB rendered by Jinja2 in each request: a table of 64 rows, escaped, with a loop and a
+"""A page of about 10 KB rendered by Jinja2 in each request: a table of 74 rows, escaped, with a loop and a
 condition.
 """
 
@@ -25,7 +25,7 @@ ROWS = [
         "price": n * 7 % 50,
         "text": "A line of plain words <in> the shop.",
     }
-    for n in range(64)
+    for n in range(74)
 ]
 
 

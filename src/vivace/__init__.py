@@ -1,3 +1,25 @@
-"""vivace: a WSGI server in pure Python."""
+"""vivace: a WSGI server in pure Python, drop-in for `wsgiref.simple_server`.
+
+`serve(app)` serves until Ctrl-C; `with background(app) as server:` serves meanwhile. Both are imported on first use, so
+that `import vivace` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vivace.embed import background, serve
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "background", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("background", "serve"):
+        from vivace import embed
+
+        return getattr(embed, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

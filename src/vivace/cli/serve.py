@@ -14,11 +14,11 @@ def run(argv: list[str]) -> int:
     """Serve; returns the exit code. Raises SettingError if the settings are wrong."""
     settings = load(argv, os.environ, os.getcwd())
     try:
-        app, _name = load_application(settings.app, settings.app_dir)
+        app, name = load_application(settings.app, settings.app_dir)
         # Imported this late so that a mistake is told before the server's modules are read.
         from vivace.worker.process import run as run_process
 
-        return run_process(settings, app)
+        return run_process(settings, app, name)
     except SettingError as error:
         # The application cannot be loaded, or an address cannot be bound: the settings were right in themselves.
         complain(error)

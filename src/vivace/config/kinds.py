@@ -53,7 +53,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def from_text(row: Row, text: str) -> Any:
     """The value of `row` that `text` spells, inside the row's limits. Raises ValueError."""
-    if row.kind == "str":
+    if row.kind in ("str", "dir"):
         return checked(row, text)
     if row.kind == "list":
         return checked(row, tuple(part.strip() for part in text.split(",") if part.strip()))
@@ -74,7 +74,7 @@ def from_value(row: Row, value: object) -> Any:
     if kind in ("int", "bytes", "mode") and isinstance(value, int) and not isinstance(value, bool):
         return checked(row, value)
     if kind == "seconds" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return round(float(checked(row, value)), 9)
+        return checked(row, _rounded(row, value))
     if kind in ("str", "dir") and hasattr(value, "__fspath__"):
         return from_text(row, str(value))
     if kind in ("int", "bool") and isinstance(value, str):
@@ -130,8 +130,15 @@ def _amount(row: Row, text: str, units: tuple[tuple[str, float], ...]) -> float:
 
 
 def _seconds(row: Row, text: str) -> float:
-    # Rounded to the nanosecond, or "70ms" would be 0.07000000000000001.
-    return round(_amount(row, text, SECONDS), 9)
+    return _rounded(row, _amount(row, text, SECONDS))
+
+
+def _rounded(row: Row, value: float) -> float:
+    """To the nanosecond, or "70ms" would be 0.07000000000000001 seconds."""
+    try:
+        return round(float(value), 9)
+    except OverflowError:
+        raise ValueError(f"the number is too large; give {expected(row)}") from None
 
 
 def _bytes(row: Row, text: str) -> int:
@@ -148,18 +155,13 @@ def _mode(row: Row, text: str) -> int:
     return int(digits, 8)
 
 
-def _as_it_is(row: Row, text: str) -> str:
-    return text
-
-
 _READERS = {
     "int": _int,
     "bool": _bool,
     "seconds": _seconds,
     "bytes": _bytes,
     "mode": _mode,
-    "choice": _as_it_is,
-    "dir": _as_it_is,
+    "choice": lambda row, text: text,
 }
 _NOUNS = {"seconds": "a length of time", "bytes": "a size"}
 
@@ -195,9 +197,8 @@ def show(row: Row, value: Any) -> str:
                 return f"{value // size}{suffix}"
         return f"{value}"
     if row.kind == "seconds":
-        if 0 < value < 1:
-            return f"{round(value * 1000, 6):.15g}ms"
-        return f"{value:.15g}s" if value else "0"
+        number, suffix = (value * 1000, "ms") if 0 < value < 1 else (value, "s")
+        return f"{number:.9f}".rstrip("0").rstrip(".") + suffix if value else "0"
     if row.kind == "mode":
         return f"{value:04o}"
     if row.kind == "bool":

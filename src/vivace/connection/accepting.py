@@ -98,7 +98,8 @@ class Acceptor:
         """Stops listening. What the kernel had already accepted is served, not reset."""
         sites, self._sites = self._sites, {}
         for fd, (listener, site) in sites.items():
-            self._take_last(listener, site)
+            if listener.owned:
+                self._take_last(listener, site)
             if not self._paused:
                 self._loop.poller.remove(fd)
             close_listener(listener)

@@ -41,8 +41,10 @@ class Listener(NamedTuple):
     """As a person writes it, with the port that was really bound: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
     server_name: str
     server_port: str
-    path: str
+    path: str = ""
     """The socket file to remove at the end, or ""."""
+    owned: bool = False
+    """Opened here, so closed here; a socket that was handed over stays open for whoever handed it over."""
 
 
 def parse_address(text: str) -> Address:
@@ -90,10 +92,10 @@ def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        return Listener(sock, f"http://{shown}:{port}", host, str(port), "")
+        return Listener(sock, f"http://{shown}:{port}", host, str(port))
     name = sock.getsockname()
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
-    return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "", "")
+    return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "")
 
 
 def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Listener]:
@@ -108,7 +110,9 @@ def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Liste
 
 
 def close_listener(listener: Listener) -> None:
-    """Stops listening and removes the socket file, if it is still the one that was made."""
+    """Stops listening at a socket opened here; removes its file, if it is still the one that was made."""
+    if not listener.owned:
+        return
     inode = _inode(listener.path) if listener.path else None
     if inode is not None and inode == _made.get(listener.path):
         _made.pop(listener.path)
@@ -166,7 +170,7 @@ def _open_tcp(address: Address, backlog: int) -> Listener:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
             sock.bind(name)
-            return adopt(sock, backlog=backlog)
+            return adopt(sock, backlog=backlog)._replace(owned=True)
         except OSError as error:
             sock.close()
             failure = error
@@ -181,7 +185,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
             _clear_stale(address)
         sock.bind(name)
         if name[0] == "\0":
-            return adopt(sock, backlog=backlog)
+            return adopt(sock, backlog=backlog)._replace(owned=True)
         made = _inode(name)
         if made is not None:
             _made[name] = made
@@ -189,7 +193,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
             os.chown(name, *_owner_ids(owner))
         if mode is not None:
             os.chmod(name, mode)
-        return adopt(sock, backlog=backlog)._replace(path=name)
+        return adopt(sock, backlog=backlog)._replace(path=name, owned=True)
     except OSError as error:
         sock.close()
         raise SettingError(_bind_problem(address, error)) from None

@@ -1,10 +1,11 @@
 """The calls waiting in the heavy lane, and what those already started have booked. Pure: nobody's clock.
 
-Two heaps, because two kinds wait for different things: an inline call for its turn on the loop's thread, one that
-runs away (on a pooled thread) for room in the book. A long one must not hold up a short one.
+Three heaps, because a long call must not hold up a short one: inline calls wait for their turn on the loop's thread;
+calls that run away (on pooled threads) wait for room in the book, which has a page for those that compute for less
+than LONG_S and one for the others.
 
-The book: each call that starts away books its share of the GIL (1 for one that only computes) until it ends, and
-starts only if the shares come to no more than 1; with an empty book any call starts. A call that runs far longer
+The book: a call that starts away books its share of the GIL (1 for one that only computes) until it ends, and starts
+only if the shares on its page come to no more than 1; on an empty page any call starts. A call that runs far longer
 than its like lapses from the book: one that hangs must not close the lane.
 
 Must not know: what a call is. It hands back what it was given.
@@ -20,60 +21,85 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-BOOK = 1.001  # shares booked at most, with room for rounding
+    Entry = tuple[float, int, float, float, float, Any]
+
+LONG_S = 0.005  # as policy.AWAY_S
+BOOK = 1.001  # shares on a page at most, with room for rounding
 
 
 class HeavyQueue:
     """Waiting heavy calls, smallest key first; equal keys in order of arrival.
 
-    `inline` and `away` are the heaps; the loop tests them for truth and changes them only through the methods.
+    The loop tests `inline` and `away` for truth; it changes them only through the methods.
     """
 
-    __slots__ = ("_book", "_count", "away", "inline")
+    __slots__ = ("_book", "_count", "_pages", "inline")
 
     def __init__(self) -> None:
-        # (key, sequence, arrived_s, share, allowance_s, call)
-        self.inline: list[tuple[float, int, float, float, float, Any]] = []
-        self.away: list[tuple[float, int, float, float, float, Any]] = []
+        self.inline: list[Entry] = []  # (key, token, arrived_s, share, allowance_s, call)
+        self._pages: tuple[list[Entry], list[Entry]] = ([], [])  # away: short, long
+        self._book: tuple[dict[int, tuple[float, float]], ...] = ({}, {})  # token -> (share, lapses_s)
         self._count = 0
-        self._book: dict[int, tuple[float, float]] = {}  # token -> (share, lapses_s)
+
+    @property
+    def away(self) -> int:
+        """How many calls wait for a pooled thread."""
+        return len(self._pages[0]) + len(self._pages[1])
+
+    @property
+    def running(self) -> int:
+        """How many calls have started away and not ended, lapsed ones not counted. Any thread."""
+        return len(self._book[0]) + len(self._book[1])
 
     def __len__(self) -> int:
-        return len(self.inline) + len(self.away)
+        return len(self.inline) + self.away
 
-    def push(self, key: float, arrived_s: float, call: Any, away: float = 0.0, allowance_s: float = 0.0) -> None:
-        """Adds `call`. `key` from Policy.heavy_key; `away` and `allowance_s` from its route."""
+    def push(
+        self,
+        key: float,
+        arrived_s: float,
+        call: Any,
+        away: float = 0.0,
+        allowance_s: float = 0.0,
+        cpu_s: float = 0.0,
+    ) -> None:
+        """Adds `call`. `key` from Policy.heavy_key; `away`, `allowance_s` and `cpu_s` from its route."""
         self._count += 1
-        heap = self.away if away else self.inline
+        heap = self._pages[cpu_s >= LONG_S] if away else self.inline
         heappush(heap, (key, self._count, arrived_s, away, allowance_s, call))
 
     def pop(self, away: bool) -> Any:
         """The next call of that kind, whatever the book says; IndexError if none waits."""
-        return heappop(self.away if away else self.inline)[-1]
+        return heappop((self._pages[0] or self._pages[1]) if away else self.inline)[-1]
 
     def start_away(self, now_s: float) -> tuple[Any, int] | None:
-        """The next call for a pooled thread, if the book has room for it, and the token to end it with."""
-        heap = self.away
-        if not heap or not self._fits(heap[0][3], now_s):
-            return None
-        _, token, _, share, allowance_s, call = heappop(heap)
-        self._book[token] = (share, now_s + allowance_s)
-        return call, token
+        """The next call for a pooled thread that the book has room for, and the token to end it with."""
+        for heap, book in zip(self._pages, self._book, strict=True):
+            if heap and _fits(book, heap[0][3], now_s):
+                _, token, _, share, allowance_s, call = heappop(heap)
+                book[token] = (share, now_s + allowance_s)
+                return call, token
+        return None
 
     def ended(self, token: int) -> None:
-        """The call that was started with `token` has ended. Any thread; wake the loop if `away` is not empty."""
-        self._book.pop(token, None)
+        """The call that was started with `token` has ended. Any thread; wake the loop if `away` is not 0."""
+        for book in self._book:
+            book.pop(token, None)
 
     def room_at_s(self) -> float | None:
         """When the next booking lapses, if calls wait for room: the loop looks again then."""
-        if not self.away:
-            return None
-        return min([lapses_s for _, lapses_s in list(self._book.values())], default=None)
+        lapses = [
+            lapses_s
+            for heap, book in zip(self._pages, self._book, strict=True)
+            if heap
+            for _, lapses_s in list(book.values())
+        ]
+        return min(lapses, default=None)
 
     def expire(self, arrived_before_s: float) -> list[Any]:
         """Takes out every waiting call that arrived before `arrived_before_s`, oldest first."""
-        late: list[tuple[float, int, float, float, float, Any]] = []
-        for heap in (self.inline, self.away):
+        late: list[Entry] = []
+        for heap in (self.inline, *self._pages):
             gone = [entry for entry in heap if entry[2] < arrived_before_s]
             if gone:
                 late += gone
@@ -82,11 +108,13 @@ class HeavyQueue:
         late.sort(key=lambda entry: (entry[2], entry[1]))
         return [entry[-1] for entry in late]
 
-    def _fits(self, share: float, now_s: float) -> bool:
-        booked = 0.0
-        for token, (other, lapses_s) in list(self._book.items()):
-            if lapses_s < now_s:
-                self._book.pop(token, None)
-            else:
-                booked += other
-        return booked == 0.0 or booked + share <= BOOK
+
+def _fits(book: dict[int, tuple[float, float]], share: float, now_s: float) -> bool:
+    """Whether a share fits on the page, once the bookings that have lapsed are struck out."""
+    booked = 0.0
+    for token, (other, lapses_s) in list(book.items()):
+        if lapses_s < now_s:
+            book.pop(token, None)
+        else:
+            booked += other
+    return booked == 0.0 or booked + share <= BOOK

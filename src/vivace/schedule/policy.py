@@ -9,8 +9,8 @@ Rules
   FORGET_SAMPLES: one is a collection of garbage, a page fault, a neighbour.
 * Down: after a run of cheaper calls. Each return makes the next run four times as long, so that a route with two
   faces (cache hit, cache miss) comes to rest where its slow face belongs.
-* Waiting for the GIL looks like blocking. From wall - CPU is taken what the others' computing explains, and the
-  number of calls let in at once never grows faster than that estimate allows (see `_share`).
+* Waiting for the GIL looks like blocking. Only that part of wall - CPU counts which the others' computing cannot
+  explain, so the mistake is always to let in fewer at once.
 * Where most newcomers turned out slow, the next newcomer starts off the loop's thread.
 
 Must not know: sockets, clocks, threads, requests. It never acts; the loop does.
@@ -25,14 +25,13 @@ INLINE, POOL, HEAVY = 0, 1, 2
 
 # The limits. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
 QUICK_S = 0.0003  # a call of a route that is not watched is worth recording from this wall time on
-BLOCKED_S = 0.0005  # blocked time from which a call is better off the loop's thread
+BLOCKED_S = 0.0005
 BLOCKED_SHARE = 0.2  # ... if it is at least this part of what the call takes
 HEAVY_S = 0.0003  # CPU time from which a call stands back behind the quick ones
 AWAY_S = 0.005  # time from which even one call stalls the loop for longer than sharing the GIL with it would
 RETURN = 2.0  # hysteresis: a call counts as cheaper only if it would still be after costing this much more
 
 ALPHA = 0.2  # weight of the newest sample of a route
-ALPHA_ALL = 0.05  # ... of the newest sample of all
 CLIP = 8.0  # a sample counts for at most this many times the mean (and a tick)
 NEW_SAMPLES = 4  # quick samples after which a new route is no longer watched
 FORGET_SAMPLES = 64  # samples after which one slow one is forgotten
@@ -42,9 +41,11 @@ CLEAN_GROWTH = 4
 
 ALLOWANCE = 4.0  # a heavy call may take this many times its mean (and a tick) before it is overtaken
 AGEING = 8.0  # a heavy call lets pass cheaper ones that arrive up to this many times its own cost later
-UNKNOWN_TICKS = 10.0  # ... and one nobody knows yet, away: so many ticks
-SLACK = 1.5  # see _share; below 2, or a route that only waits for the GIL would never be found out
+REGAIN_S = 0.001  # what a few returns from system calls wait for a GIL that another thread computes under
+UNKNOWN_TICKS = 100.0  # ... and one nobody knows yet, away: so many ticks
+SLACK = 2.0  # see _share
 SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
+ALONE_SAMPLES = 4  # samples for which a route that computes is alone, to see it undisturbed
 NEWCOMERS_SLOW = 0.5  # part of the newcomers that were slow from which the next one starts off the loop's thread
 
 TWIN_SAMPLES = 8  # samples before the first trial whether calls that compute can run side by side
@@ -127,8 +128,6 @@ class Policy:
         self.lanes = lanes
         self.cores = cores
         self.quick_s = QUICK_S if lanes == "learn" else float("inf")
-        self.demand = 0.0
-        """Moving average over calls off the loop's thread: the part of their time they compute under the GIL."""
         self.newcomers_slow = 0.0
         """Moving average over first calls: 1 where one belonged off the loop's thread, else 0."""
         self.newcomers_share = 0.0
@@ -148,8 +147,8 @@ class Policy:
     def observe(self, route: Route, wall_s: float, cpu_s: float | None, concurrency: int) -> None:
         """Takes in one finished call of the application.
 
-        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: threads inside the application at
-        the same time, this one included.
+        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: calls that may have been computing
+        at the same time, this one included: HeavyQueue.running, and one for a call that is not booked there.
         """
         if self.lanes != "learn":
             return
@@ -160,7 +159,11 @@ class Policy:
             route.strikes = max(route.strikes, 1.0)
             route.clean = 0
             return
-        blocked_s = self._blocked_s(route, wall_s, cpu_s, concurrency)
+        # Each other call that computes may have made this one wait for the GIL as long as it computed itself, and
+        # a little at each system call. What that explains does not count as blocked.
+        blocked_s = wall_s - cpu_s * concurrency
+        if concurrency > 1 and route.level < 2:
+            blocked_s -= REGAIN_S
         first = route.samples == 0
         self._average(route, wall_s, cpu_s, blocked_s)
         level = self._level(blocked_s, cpu_s)
@@ -180,8 +183,6 @@ class Policy:
         if route.level == 2:
             self._try_twins(route, wall_s, cpu_s, concurrency)
             self._off_loop(route, self._share(route.cpu_s, route.blocked_s))
-            if not route.frees:
-                self.demand += (cpu_s / (cpu_s + blocked_s + 1e-9) - self.demand) * ALPHA_ALL
         elif route.level == 1:
             route.allowance_s = self.tick_s + ALLOWANCE * route.wall_s
 
@@ -214,19 +215,6 @@ class Policy:
 
     # What one sample says
 
-    def _blocked_s(self, route: Route, wall_s: float, cpu_s: float, concurrency: int) -> float:
-        """Of wall - CPU, what the computing of the others does not explain.
-
-        Each other thread that wants the GIL makes this one wait about as long as it computes itself. How many do
-        is not measured: taken is the larger of what calls off the loop's thread do on average, and half of those
-        of the same kind that may be let in beside this one.
-        """
-        others = concurrency - 1
-        rivals = others * self.demand
-        if route.level == 2:
-            rivals = max(rivals, 0.5 * min(others, 1.0 / max(route.away, SHARE_MIN) - 1.0))
-        return max(0.0, wall_s - cpu_s * (1.0 + rivals))
-
     def _level(self, blocked_s: float, cpu_s: float) -> int:
         own_s = blocked_s + cpu_s
         if own_s > AWAY_S or (blocked_s > BLOCKED_S and blocked_s > own_s * BLOCKED_SHARE):
@@ -238,13 +226,12 @@ class Policy:
     def _share(self, cpu_s: float, blocked_s: float) -> float:
         """The share of the GIL that a call off the loop's thread books, 1 / (calls of its kind at once).
 
-        1 + blocked / CPU calls keep one GIL busy; SLACK is added because they do not take turns by appointment.
-        Stable: where blocked is really waiting for the GIL, n calls at once wait (n - 1) * CPU, of which
-        `_blocked_s` believes at most half; with SLACK < 2 the next n is smaller, down to 1.
+        1 + blocked / CPU calls keep one GIL busy; with SLACK, because they do not take turns by appointment.
+        It cannot run away: n calls that only wait for the GIL take n * CPU, of which `observe` believes nothing.
         """
-        if not self.gil or cpu_s + blocked_s <= 0.0:
+        if not self.gil or cpu_s <= 0.0:
             return 0.0
-        return cpu_s / (cpu_s + SLACK * blocked_s)
+        return cpu_s / (cpu_s + SLACK * max(0.0, blocked_s))
 
     # Moving
 
@@ -304,10 +291,13 @@ class Policy:
 
     def _off_loop(self, route: Route, share: float) -> None:
         """Level 2, booking `share` of the GIL. A loop that reads `lane` and then `away` never sees HEAVY and 0."""
-        if route.frees:
-            share /= self.cores
-        elif route.twin_trial:
-            share = min(share, 0.5)
+        if share >= SHARE_MIN:
+            if route.samples < ALONE_SAMPLES:
+                share = 1.0
+            elif route.frees:
+                share /= self.cores
+            elif route.twin_trial:
+                share = min(share, 0.5)
         route.level = 2
         route.away = share
         route.lane = HEAVY if share >= SHARE_MIN else POOL

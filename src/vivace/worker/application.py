@@ -46,9 +46,7 @@ def load_application(target: str | None, app_dir: str) -> tuple[Application, str
     """
     location, colon, expression = (part.strip() for part in (target or "").partition(":"))
     if not os.path.isdir(app_dir):
-        raise SettingError(
-            f"{app_dir}: no such directory; --app-dir names where the application is imported from"
-        )
+        raise SettingError(f"{app_dir}: no such directory; --app-dir names where the application is imported from")
     if not location:
         if colon:
             raise SettingError(f"{target!r} names no module; write it as module:attribute")
@@ -79,9 +77,7 @@ def _existing(location: str, app_dir: str) -> str:
 
 def _is_package(path: str, location: str) -> bool:
     """Whether the directory at `path` is meant as a module: `vivace package`, not `vivace ./directory`."""
-    return "/" not in location and (
-        os.path.isfile(os.path.join(path, "__init__.py")) or os.path.isfile(path + ".py")
-    )
+    return "/" not in location and (os.path.isfile(os.path.join(path, "__init__.py")) or os.path.isfile(path + ".py"))
 
 
 def _from_module(module: ModuleType, name: str, expression: str) -> tuple[Application, str]:
@@ -100,9 +96,7 @@ def _put_first(directory: str) -> None:
 def _import_module(name: str) -> ModuleType:
     """The module called `name`, imported. Raises SettingError, with the user's own exception as its cause."""
     if not all(part.isidentifier() for part in name.split(".")):
-        raise SettingError(
-            f"{name!r} is no module's name; write module:attribute, or a file's path that ends in .py"
-        )
+        raise SettingError(f"{name!r} is no module's name; write module:attribute, or a file's path that ends in .py")
     try:
         __import__(name)
     except ModuleNotFoundError as error:
@@ -124,9 +118,7 @@ def _import_module(name: str) -> ModuleType:
 def _import_failure(name: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"{name} called sys.exit() while it was imported; keep that under if __name__ == '__main__'"
-    return (
-        f"{name} raised {type(error).__name__} while it was imported; the traceback is the application's own"
-    )
+    return f"{name} raised {type(error).__name__} while it was imported; the traceback is the application's own"
 
 
 def _missing_module(name: str, missing: str) -> str:
@@ -164,15 +156,11 @@ def _import_file(path: str) -> tuple[ModuleType, str]:
     name = ".".join(parts)
     _put_first(directory)
     if not all(part.isidentifier() for part in parts):
-        raise SettingError(
-            f"{path} cannot be imported: {name!r} is no module's name; rename it, with _ for -"
-        )
+        raise SettingError(f"{path} cannot be imported: {name!r} is no module's name; rename it, with _ for -")
     module = _import_module(name)
     found = getattr(module, "__file__", None)
     if found is None or not os.path.samefile(found, path):
-        raise SettingError(
-            f"{path} cannot be imported: {name!r} is already {found or 'built in'}; rename the file"
-        )
+        raise SettingError(f"{path} cannot be imported: {name!r} is already {found or 'built in'}; rename the file")
     return module, name
 
 
@@ -200,9 +188,7 @@ def _default_attribute(module: ModuleType, name: str) -> str:
     for attribute in ATTRIBUTES:
         if callable(getattr(module, attribute, None)):
             return attribute
-    raise SettingError(
-        f"{name} has no callable {' or '.join(ATTRIBUTES)}; {_suggestion(module, name, 'app')}"
-    )
+    raise SettingError(f"{name} has no callable {' or '.join(ATTRIBUTES)}; {_suggestion(module, name, 'app')}")
 
 
 def _suggestion(module: ModuleType, name: str, wanted: str) -> str:
@@ -253,13 +239,10 @@ def _call(factory: Any, expression: str, spelled: str) -> Any:
         keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
         raise SettingError(
-            f"{spelled} cannot be read; a factory takes literal arguments only, as in create_app('prod', "
-            f"debug=True)"
+            f"{spelled} cannot be read; a factory takes literal arguments only, as in create_app('prod', debug=True)"
         ) from None
     if not callable(factory):
-        raise SettingError(
-            f"{spelled}: a {type(factory).__name__} cannot be called; leave the parentheses off"
-        )
+        raise SettingError(f"{spelled}: a {type(factory).__name__} cannot be called; leave the parentheses off")
     try:
         return factory(*arguments, **keywords)
     except (Exception, SystemExit) as error:
@@ -273,12 +256,8 @@ def _check_application(value: Any, name: str, expression: str) -> None:
     spelled = f"{name}:{expression}"
     if not callable(value):
         if expression.endswith(")"):
-            raise SettingError(
-                f"{spelled} returned {value!r:.80}, which is no application; does it end with return?"
-            )
-        raise SettingError(
-            f"{spelled} is a {type(value).__name__}, which cannot be called; name the application"
-        )
+            raise SettingError(f"{spelled} returned {value!r:.80}, which is no application; does it end with return?")
+        raise SettingError(f"{spelled} is a {type(value).__name__}, which cannot be called; name the application")
     code = getattr(value, "__code__", None)
     called = code or getattr(getattr(type(value), "__call__", None), "__code__", None)  # noqa: B004
     if called is not None and called.co_flags & CO_COROUTINE:
@@ -291,9 +270,7 @@ def _check_application(value: Any, name: str, expression: str) -> None:
     required = code.co_argcount - len(value.__defaults__ or ())
     if not required <= 2 <= code.co_argcount:
         hint = f"; did you mean {spelled}()?" if required == 0 else ""
-        raise SettingError(
-            f"{spelled} does not take (environ, start_response), so it is no WSGI application{hint}"
-        )
+        raise SettingError(f"{spelled} does not take (environ, start_response), so it is no WSGI application{hint}")
 
 
 # --- finding it -------------------------------------------------------------------------------------------
@@ -315,11 +292,7 @@ def _search(directory: str) -> tuple[Application, str]:
             bound = _bound_names(path)
             if bound.intersection(ATTRIBUTES):
                 return _from_module(*_import_file(path), "")
-            factory = (
-                "; for its factory: vivace '" + filename[:-3] + ":create_app()'"
-                if "create_app" in bound
-                else ""
-            )
+            factory = "; for its factory: vivace '" + filename[:-3] + ":create_app()'" if "create_app" in bound else ""
             looked.append(f"{filename} (binds neither application nor app{factory})")
     if os.environ.get("DJANGO_SETTINGS_MODULE"):
         return _django(directory, os.environ["DJANGO_SETTINGS_MODULE"])
