@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--loads", help=f"some of: {','.join(load.name for load in loads.LOADS)}")
     parser.add_argument("--servers", help=f"some of: {','.join(server.name for server in servers.SERVERS)}")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each load that does not fix its own (9)")
-    parser.add_argument("--seconds", type=int, default=3, help="length of one measuring, whole seconds (3)")
+    parser.add_argument("--seconds", type=int, default=2, help="length of one measuring, whole seconds (2)")
     parser.add_argument("--out", default=str(DOCS / "benchmarks.md"), help="the page; the picture goes beside it")
     parser.add_argument("--json", help="the raw numbers (beside the page)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: does it all work?")
@@ -68,7 +68,8 @@ def measure(options: argparse.Namespace, numbers: Path) -> None:
             "date": datetime.date.today().isoformat(),
             "command": command(options),
             "seconds": options.seconds,
-            "machine": store.machine(bench.loops),
+            "loops_per_ms": bench.loops,
+            "machine": store.machine(),
             "versions": store.versions(),
         }
         for load in options.chosen_loads:

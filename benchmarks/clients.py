@@ -108,10 +108,13 @@ class _Download:
         self.wire = wire
         self.head = b""
         self.remaining = 0
+        self.last = False  # the server closes after this answer
+        self.complete = False  # between two answers
         self.socket.sendall(wire)
 
     def on_readable(self, discard: bytearray, tally: Tally) -> bool:
-        """Takes what is there; False if the connection is over."""
+        """Takes what is there; False if the connection is over (as it should be if `complete`)."""
+        self.complete = False
         if self.remaining == 0:
             data = self.socket.recv(4096)
             self.head += data
@@ -119,19 +122,24 @@ class _Download:
             if end >= 0:
                 taken = len(self.head) - end - 4
                 self.remaining = _content_length(self.head[:end]) - taken
+                self.last = _closes(self.head[:end])
                 tally.body_bytes += taken
                 self.head = b""
-                self._maybe_again()
+                return self._maybe_again()
             return bool(data)
         count = self.socket.recv_into(discard, min(self.remaining, DISCARD_BYTES), socket.MSG_TRUNC)
         self.remaining -= count
         tally.body_bytes += count
-        self._maybe_again()
-        return count > 0
+        return self._maybe_again() and count > 0
 
-    def _maybe_again(self) -> None:
+    def _maybe_again(self) -> bool:
+        """Asks again at the end of an answer; False if the server will not hear it."""
         if self.remaining == 0:
+            self.complete = True
+            if self.last:
+                return False
             self.socket.sendall(self.wire)
+        return True
 
 
 def _content_length(head: bytes) -> int:
@@ -144,25 +152,39 @@ def _content_length(head: bytes) -> int:
     raise OSError(f"no 200 with a Content-Length: {lines[0]}")
 
 
+def _closes(head: bytes) -> bool:
+    lines = head.decode("latin-1").lower().split("\r\n")
+    return lines[0].startswith("http/1.0") or any(line.replace(" ", "") == "connection:close" for line in lines)
+
+
 def bulk(address: Address, request: Request, connections: int, seconds: float) -> Tally:
-    """Asks for a large body again and again on each connection, counts bytes for `seconds`."""
+    """Asks for a large body again and again on each connection, counts bytes for `seconds`.
+
+    A connection that ends is replaced; it is an error unless the server had announced it. Raises OSError if there is
+    none to be had.
+    """
     tally = Tally()
     wire = request.wire(address)
     discard = bytearray(DISCARD_BYTES)
     downloads = {}
     poller = select.epoll()
     try:
-        for _ in range(connections):
+
+        def connect() -> None:
             download = _Download(address, wire)
             downloads[download.socket.fileno()] = download
             poller.register(download.socket, select.EPOLLIN)
+
+        for _ in range(connections):
+            connect()
         began, cpu = time.perf_counter(), time.process_time()
-        while downloads and (elapsed := time.perf_counter() - began) < seconds:
+        while (elapsed := time.perf_counter() - began) < seconds:
             for descriptor, _ in poller.poll(seconds - elapsed):
                 if not _alive(downloads[descriptor], discard, tally):
-                    tally.errors += 1
+                    tally.errors += not downloads[descriptor].complete
                     poller.unregister(descriptor)
                     downloads.pop(descriptor).socket.close()
+                    connect()
         tally.seconds = time.perf_counter() - began
         tally.cpu_s = time.process_time() - cpu
     finally:

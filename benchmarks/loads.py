@@ -135,11 +135,12 @@ LOADS: tuple[Load, ...] = (
     replace(
         _hello,
         name="fresh",
-        title="hello, 8 header fields, a new cookie and traceparent in every request",
+        title="hello, 8 fields, each with a new cookie",
         target="at most 1.15 of bjoern's CPU per request; at most 0.7 of Granian's",
         targets=at_most_cpu(bjoern=1.15, granian=0.7),
         fresh=True,
-        note="8 connections. No request repeats another's Cookie or traceparent, so no whole head can be remembered.",
+        note="8 connections, 8 header fields, a new Cookie and traceparent in every request, so that no whole "
+        "head can be remembered.",
     ),
     replace(
         _hello,

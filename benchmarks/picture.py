@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from .loads import LOADS, Load
 from .metrics import METRICS, written
-from .servers import label
+from .servers import short
 from .verdicts import CONTROL, SUBJECT, figure, loader_bound, servers_in
 
 WIDTH, COLUMNS, MARGIN = 1000, 2, 24
@@ -97,9 +97,8 @@ def _row(metric: str, name: str, value: float, bound: bool, longest: float, left
     length = max(BARS * max(value, 0.0) / longest, 1.0)
     middle = top + BAR - 3
     text = written(metric, value) + (" (loader)" if bound else "")
-    short = label(name).partition(",")[0]
     return (
-        f'<text class="name{ours}" x="{start - 8}" y="{middle}" text-anchor="end">{escape(short)}</text>'
+        f'<text class="name{ours}" x="{start - 8}" y="{middle}" text-anchor="end">{escape(short(name))}</text>'
         f'<rect class="track" x="{start}" y="{top}" width="{BARS}" height="{BAR}" rx="3"/>'
         f'<rect class="bar{ours}" x="{start}" y="{top}" width="{length:.1f}" height="{BAR}" rx="3"/>'
         f'<text class="value{ours}" x="{start + BARS + 6}" y="{middle}">{escape(text)}</text>\n'

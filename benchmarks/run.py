@@ -21,13 +21,15 @@ from . import clients, servers
 from .apps import mixed
 from .kinds import FRESH_KINDS, Trial, measured
 from .loads import FILE_BYTES, MB, Load, file_block
-from .processes import Running, Unfit, cores, free_port
+from .processes import Running, Unfit, cores, cores_busy_s, free_port
 from .servers import CONTROL, Server
 
 WARM_S = 0.4
+CHECK_LIMIT_S = 20.0
 FAILURES_MAX = 2  # of a server under one load, then it is left out of the remaining rounds
 CALIBRATIONS = 9
 CONTROLLED_KINDS = ("quick", "bulk")
+TIMED_KINDS = ("quick", "bulk", "mixed")  # their figures say how much of the cores was theirs
 
 
 @dataclass(frozen=True)
@@ -90,38 +92,60 @@ class Bench:
             argv = servers.argv(server, load.app, load.settings, port, Path(name), str(self.file))
             apps = str(servers.HERE / "apps")
             try:
-                with Running(argv, apps, self._environment(), port, self.server_core) as running:
+                with Running(argv, apps, self._environment(server), port, self.server_core) as running:
                     start_s = running.wait_ready(load.request)
                     seconds = max(self.plan.seconds, load.seconds_min)
                     trial = Trial(load, running, seconds, start_s, self.loader_core)
-                    if load.kind not in FRESH_KINDS:
-                        self._prepare(load, running)
-                    found = measured(trial)
+                    if load.kind in FRESH_KINDS:
+                        found = measured(trial)
+                        check(load, running)
+                    else:
+                        check(load, running)
+                        warm(load, running)
+                        found = self._watched(trial)
                     if running.process.poll() is not None:
                         raise Unfit(f"it died while measured: {running.last_words()}")
-                    return dict(found)
+                    return found
             except Unfit as error:
                 return {"failed": str(error)}
 
-    def _prepare(self, load: Load, running: Running) -> None:
-        """The answer is checked, then the server warmed up. Raises Unfit for a wrong answer."""
-        asked = load.check or load.request
-        try:
-            answer = clients.ask(running.address, asked, timeout_s=20.0)
-        except OSError as error:
-            raise Unfit(f"no answer to check: {error}") from error
-        if answer.status != 200 or not right(load, answer.body):
-            raise Unfit(f"wrong answer: status {answer.status}, {len(answer.body):,} bytes")
-        if not load.body_bytes:
-            clients.warm(running.address, load.request, WARM_S)
+    def _watched(self, trial: Trial) -> dict[str, Any]:
+        """The figures, and how much of the two cores anything else took meanwhile ("foreign", in cores)."""
+        pair = {self.server_core, self.loader_core}
+        busy, began = cores_busy_s(pair), time.perf_counter()
+        found = measured(trial)
+        if trial.load.kind not in TIMED_KINDS:
+            return found
+        taken = (cores_busy_s(pair) - busy) / (time.perf_counter() - began)
+        ours = float(found.get("server_core") or 0) + float(found.get("loader_core") or 0)
+        return {**found, "foreign": max(taken - ours, 0.0)}
 
-    def _environment(self) -> Mapping[str, str]:
+    def _environment(self, server: Server) -> Mapping[str, str]:
         return {
-            "PYTHONPATH": str(servers.SOURCE),
+            **servers.environment(server),
             "PYTHONDONTWRITEBYTECODE": "",
             "BENCH_FILE": str(self.file),
             "BENCH_LOOPS": str(self.loops),
         }
+
+
+def check(load: Load, running: Running) -> None:
+    """Raises Unfit for a wrong answer."""
+    try:
+        answer = clients.ask(running.address, load.check or load.request, timeout_s=CHECK_LIMIT_S)
+    except OSError as error:
+        raise Unfit(f"no answer to check: {error}") from error
+    if answer.status != 200 or not right(load, answer.body):
+        raise Unfit(f"wrong answer: status {answer.status}, {len(answer.body):,} bytes")
+
+
+def warm(load: Load, running: Running) -> None:
+    """Some requests before the measuring; large bodies need no warming. In the mixed loads both routes are met."""
+    if load.body_bytes:
+        return
+    clients.warm(running.address, load.request, WARM_S)
+    if load.kind == "mixed":
+        clients.warm(running.address, clients.Request(), WARM_S)
 
 
 def right(load: Load, body: bytes) -> bool:

@@ -66,6 +66,11 @@ def command_path(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(folders))
 
 
+def environment(server: Server) -> dict[str, str]:
+    """vivace from this source tree, unless a vivace is installed. The peers get no longer search path for it."""
+    return {"PYTHONPATH": str(SOURCE)} if server.needs == "module vivace" and not has("vivace") else {}
+
+
 # gunicorn takes its C parser by itself if it is installed; said aloud, so that the report can say which one ran.
 GUNICORN_PARSER = "fast" if has("gunicorn_h1c") else "python"
 
@@ -104,7 +109,8 @@ SERVERS: tuple[Server, ...] = (
         "--host 127.0.0.1 --port {port} {settings} {app}:app",
         "One worker; HTTP/1 only and no WebSockets, which saves it the detection. One blocking thread, the choice of "
         "its own benchmarks and its best rate on quick applications; 64 in the mixed loads, more than the 32 slow "
-        "requests at once. With the idle connections its limits on connections and on the time to the next head are raised.",
+        "requests at once. With the idle connections its limits on connections and on the time to the next head are "
+        "raised.",
         settings={
             QUICK: "--blocking-threads 1",
             MIXED: "--blocking-threads 64",
@@ -191,6 +197,11 @@ def named(names: list[str]) -> list[Server]:
 
 def label(name: str) -> str:
     return next((server.label for server in (*SERVERS, CONTROL) if server.name == name), name)
+
+
+def short(name: str) -> str:
+    """The label without what follows a comma: for sentences and pictures."""
+    return label(name).partition(",")[0]
 
 
 def argv(server: Server, app: str, settings: str, port: int, folder: Path, file: str) -> list[str]:

@@ -66,5 +66,6 @@ def interval(values: Sequence[float], seed: int = 1) -> tuple[float | None, floa
     if len(values) < ROUNDS_MIN:
         return None, None
     draw = random.Random(seed)
-    medians = sorted(_median_of_logs(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1]
+    logs = [math.log(value) for value in values]
+    medians = sorted(statistics.median(draw.choices(logs, k=len(logs))) for _ in range(RESAMPLES))
+    return math.exp(medians[int(0.025 * RESAMPLES)]), math.exp(medians[int(0.975 * RESAMPLES) - 1])

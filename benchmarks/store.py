@@ -1,9 +1,9 @@
 """The raw numbers: docs/benchmarks.json, read, merged and written; and what is said of the machine.
 
-Shape: {"loads": {name: {"date", "command", "seconds", "machine", "versions", "skipped": {server: reason},
-"rounds": [{server: {figure: value}}]}}}. A run replaces the records of the loads it measured and leaves the
-others. Each record carries its own machine and versions, so that records of different days can stand side by
-side and be told apart.
+Shape: {"loads": {name: {"date", "command", "seconds", "loops_per_ms", "machine", "versions",
+"skipped": {server: reason}, "rounds": [{server: {figure: value}}]}}}. A run replaces the records of the loads it
+measured and leaves the others. Each record carries its own machine and versions, so that records of different days can
+stand side by side and be told apart.
 
 Never in it: host names, users, paths.
 """
@@ -73,8 +73,8 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def machine(loops: int) -> dict[str, str | int]:
-    """Cores, kernel, processor and memory; `loops` is what 1 ms of CPU was found to be in apps/mixed.py."""
+def machine() -> dict[str, str | int]:
+    """Cores, kernel, processor and memory."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
     release = re.match(r"[\d.]*\d", platform.release())
@@ -85,24 +85,23 @@ def machine(loops: int) -> dict[str, str | int]:
         "virtual": "yes" if re.search(r"^flags.*\bhypervisor\b", info, re.MULTILINE) else "no",
         "memory_gib": round(gib),
         "kernel": f"{platform.system()} {release[0] if release else 'unknown'}",
-        "loops_per_ms": loops,
     }
 
 
 def versions() -> dict[str, str]:
     found = {"CPython": platform.python_version(), **servers.versions(list(servers.SERVERS))}
     if "vivace" not in found:
-        found["vivace"] = _printed([sys.executable, "-m", "vivace", "--version"])
+        found["vivace"] = _printed([sys.executable, "-m", "vivace", "--version"], str(servers.SOURCE))
     for name, option in (("nginx", "-v"), ("wrk", "-v"), ("strace", "-V")):
         path = servers.command_path(name)
         if path:
-            found[name] = _printed([path, option])
+            found[name] = _printed([path, option], "")
     return {name: version for name, version in found.items() if version}
 
 
-def _printed(argv: list[str]) -> str:
+def _printed(argv: list[str], python_path: str) -> str:
     """The first thing that looks like a version in what the command prints."""
-    environment = {**os.environ, "PYTHONPATH": str(servers.SOURCE)}
+    environment = {**os.environ, "PYTHONPATH": python_path}
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10, env=environment, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -12,7 +12,7 @@ from typing import Any
 
 from .loads import BEST_PEER, Load, Target
 from .metrics import METRICS, written
-from .servers import label
+from .servers import short
 from .stats import Ratio, median, paired_ratio
 
 SUBJECT = "vivace"
@@ -66,7 +66,7 @@ def _verdict(target: Target, rounds: Rounds) -> Verdict:
         return _absolute(target, rounds)
     peer = _best_peer(rounds, target.metric) if target.than == BEST_PEER else target.than
     if peer is None or figure(rounds, peer, target.metric) is None:
-        return Verdict(f"{metric.words} against {label(peer or BEST_PEER)}: it was not measured", None)
+        return Verdict(f"{metric.words} against {short(peer or BEST_PEER)}: it was not measured", None)
     if target.metric == "rate" and (loader_bound(rounds, SUBJECT) or loader_bound(rounds, peer)):
         by_cpu = Target("cpu_us", 1 / target.bound, peer)
         return _relative(by_cpu, peer, rounds, " (by CPU per request, the rate is the loader's)")
@@ -86,9 +86,9 @@ def _absolute(target: Target, rounds: Rounds) -> Verdict:
 def _relative(target: Target, peer: str, rounds: Rounds, remark: str) -> Verdict:
     found = ratio(rounds, target.metric, peer)
     if found is None:
-        return Verdict(f"{METRICS[target.metric].words} against {label(peer)}: no figures to compare", None)
+        return Verdict(f"{METRICS[target.metric].words} against {short(peer)}: no figures to compare", None)
     met = _within(found.median, target)
-    text = f"{METRICS[target.metric].words} {found.median:.2f} of {label(peer)}'s"
+    text = f"{METRICS[target.metric].words} {found.median:.2f} of {short(peer)}'s"
     if found.low is not None and found.high is not None:
         text += f" [{found.low:.2f}, {found.high:.2f}]"
         if found.low <= target.bound <= found.high:

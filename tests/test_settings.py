@@ -16,7 +16,7 @@ from vivace.config import kinds, reference
 from vivace.config.limits import Limits
 from vivace.config.row import Row
 from vivace.config.serving import Serving
-from vivace.config.settings import ROWS, SECTIONS, Settings, names
+from vivace.config.settings import ELSEWHERE, ROWS, SECTIONS, Settings, names
 
 TYPES = {
     "str": str,
@@ -90,6 +90,11 @@ def test_no_name_is_taken_twice() -> None:
     options = [row.option for row in ROWS.values()] + ["-" + row.short for row in ROWS.values() if row.short]
     options += ["--no-" + row.option[2:] for row in ROWS.values() if row.kind == "bool"]
     assert len({*options, *FLAGS}) == len(options) + len(FLAGS)
+
+
+def test_words_of_other_servers_lead_to_a_row_and_hide_none() -> None:
+    assert set(ELSEWHERE.values()) <= set(ROWS)
+    assert not set(ELSEWHERE) & set(names())
 
 
 def test_names_that_users_write() -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING
 
 from vivace.config.load import from_keywords
 from vivace.worker.process import run
 from vivace.worker.server import Server, open_listeners
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
@@ -48,7 +48,8 @@ class background:  # noqa: N801 - used like a function
     def __init__(self, app: Application, **settings: Any) -> None:
         """Listens, so that a connection made from now on is answered. Raises SettingError."""
         settings.setdefault("bind", "127.0.0.1:0")
-        settings.setdefault("shutdown_timeout_s", 5)
+        if "shutdown_timeout_s" not in settings:
+            settings.setdefault("shutdown_timeout", 5)
         chosen = from_keywords(**settings)
         self.server = Server(app, chosen, open_listeners(chosen, {}))
         self._thread = threading.Thread(target=self.server.run, name="vivace-background", daemon=True)

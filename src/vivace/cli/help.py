@@ -25,16 +25,17 @@ usage: vivace [serve] [APP] [options]
   vivace app:app                      the object app in app.py
   vivace 'app:create_app("prod")'     what the factory returns
   vivace path/to/app.py               application or app in that file
-  vivace                              looks for wsgi.py, app.py, main.py or a Django project
+  vivace                              wsgi.py, app.py, main.py or a Django site
   vivace vivace.demo:app              a page to try the server with
 
-Each option is also a variable (--head-timeout 20: VIVACE_HEAD_TIMEOUT=20) and a key in vivace.toml or in
-[tool.vivace] of pyproject.toml (head_timeout = 20).
+Each option is also a variable (--head-timeout 20: VIVACE_HEAD_TIMEOUT=20) and a
+key in vivace.toml or in [tool.vivace] of pyproject.toml (head_timeout = 20).
+TIME: 30, 30s, 500ms, 2m, 1h. SIZE: 65536, 64KiB, 1MB.
 
 Commands
   -h, --help              this text
   -V, --version           the version
-  --check-config          say whether the settings are right and the application imports
+  --check-config          are the settings right, does the application import?
   --print-config          print every setting and where it came from
 """
 

@@ -1,7 +1,8 @@
 """Read a command line by the settings table: argv in, pairs of row and text out.
 
-Why not argparse: importing it takes 7 to 21 ms and 1.5 MiB here, a quarter of the whole start-up budget, and
-it stops at the first mistake. The grammar is the usual one (POSIX utility conventions, GNU long options):
+Why not argparse: importing it, declaring these options and reading a line took 12 ms, this module 1.1 ms (CPython
+3.11, bytecode cached), of 80 ms for the whole start; and argparse stops at the first mistake. The grammar is the
+usual one (POSIX utility conventions, GNU long options):
 
     --option VALUE   --option=VALUE   --switch   --no-switch   -b VALUE   -bVALUE   --   APP
 
@@ -13,7 +14,7 @@ collects.
 from __future__ import annotations
 
 from vivace.config import kinds
-from vivace.config.settings import ROWS, names
+from vivace.config.settings import ROWS, meant, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ def _option(
     if name not in options and not name.startswith("--") and name[:2] in options:
         name, equals, text = word[:2], "=", word[2:]
     if name not in options:
-        near = kinds.nearest(name.replace("_", "-"), options)
-        problems.append(f"{name}: no such option; " + (f"did you mean {near}?" if near else "see vivace --help"))
+        near = meant(name)
+        spelled = f"--no-{near.option[2:]}" if near and near.kind == "bool" and name[:5] == "--no-" else ""
+        hint = f"did you mean {spelled or near.option}?" if near else "see vivace --help"
+        problems.append(f"{name}: no such option; {hint}")
         # What follows is most likely its value: it must not be taken for the application.
-        if not equals and words and not words[-1].startswith("-") and not (near and options[near][1]):
+        if not equals and words and not words[-1].startswith("-") and not (near and near.kind == "bool"):
             words.pop()
         return None
     row, switch = options[name]

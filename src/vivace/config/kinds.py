@@ -13,7 +13,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from vivace.config.row import Row
@@ -155,7 +155,7 @@ def _mode(row: Row, text: str) -> int:
     return int(digits, 8)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Row, str], Any]] = {
     "int": _int,
     "bool": _bool,
     "seconds": _seconds,

@@ -10,9 +10,8 @@ Precedence, the first that gives a setting wins:
 
 `--config FILE` (or `VIVACE_CONFIG`) names the one file to read instead of 3 and 4.
 
-Rules: reads files, but neither `sys.argv` nor `os.environ`: both are arguments. Nothing is guessed: an
-unknown name is an error, with the nearest right one. tomllib (20 ms here) is imported only when there is a
-file to read.
+Rules: reads files, but neither `sys.argv` nor `os.environ`: both are arguments. Nothing is guessed: an unknown name
+is an error, with the nearest right one. tomllib (10 to 13 ms to import) is left alone where there is no file to read.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import os
 
 from vivace.config import argv as command_line
 from vivace.config import kinds
-from vivace.config.settings import ROWS, SECTIONS, Settings, names
+from vivace.config.settings import ROWS, SECTIONS, Settings, meant, names
 from vivace.errors import SettingError
 
 TYPE_CHECKING = False
@@ -96,9 +95,9 @@ def _from_environ(environ: Mapping[str, str], problems: list[str]) -> tuple[dict
             continue
         row = known.get(variable)
         if row is None:
-            if not (variable.startswith(SERVICE_LINKS) or variable == "VIVACE_PORT"):
-                near = kinds.nearest(variable, known)
-                hint = f"did you mean {near}?" if near else "unset it, or see vivace --help"
+            if not (variable.startswith(SERVICE_LINKS) or (variable == "VIVACE_PORT" and "://" in text)):
+                near = meant(variable.removeprefix(PREFIX))
+                hint = f"did you mean {near.variable}?" if near else "unset it, or see vivace --help"
                 problems.append(f"{variable}: no such variable; {hint}")
             continue
         if row.name in origins:
@@ -199,8 +198,11 @@ def _flattened(
         full = f"{table}.{key}" if table else key
         row = known.get(key.replace("-", "_"))
         if row is None:
-            near = kinds.nearest(key.replace("-", "_"), known if table else [*known, *SECTIONS])
-            hint = f"did you mean {near}?" if near else "see vivace --help"
+            near = meant(key)
+            name = near.public if near else ""
+            if isinstance(value, dict):
+                name = kinds.nearest(key, SECTIONS) or name
+            hint = f"did you mean {name}?" if name else "see vivace --help"
             problems.append(f"{prefix}{full}: no such setting; {hint}")
         elif table and row.section != table:
             problems.append(f"{prefix}{full}: belongs in [{row.section}], or outside the tables")

@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+from vivace.config import kinds
 from vivace.config.limits import Limits
 from vivace.config.row import Row
 from vivace.config.serving import Serving
@@ -35,6 +36,40 @@ SECTIONS: Final[dict[str, str]] = {
     "body": "Bodies",
     "timeouts": "Time limits",
     "logging": "Logging and identity",
+}
+
+# What gunicorn, waitress, uWSGI, Granian, uvicorn and Flask call it: only for "did you mean".
+ELSEWHERE: Final[dict[str, str]] = {
+    "host": "bind",
+    "port": "bind",
+    "listen": "bind",
+    "address": "bind",
+    "http_socket": "bind",
+    "unix_socket": "bind",
+    "unix_socket_perms": "unix_mode",
+    "chmod_socket": "unix_mode",
+    "chown_socket": "unix_owner",
+    "chdir": "app_dir",
+    "pythonpath": "app_dir",
+    "worker_connections": "connections_max",
+    "connection_limit": "connections_max",
+    "blocking_threads": "threads",
+    "keep_alive": "keepalive_timeout_s",
+    "keepalive": "keepalive_timeout_s",
+    "timeout_keep_alive": "keepalive_timeout_s",
+    "channel_timeout": "keepalive_timeout_s",
+    "graceful_timeout": "shutdown_timeout_s",
+    "limit_request_line": "request_line_bytes_max",
+    "limit_request_fields": "fields_max",
+    "limit_request_field_size": "field_bytes_max",
+    "max_request_header_size": "head_bytes_max",
+    "max_request_body_size": "body_bytes_max",
+    "inbuf_overflow": "body_memory_bytes",
+    "outbuf_overflow": "response_buffer_bytes",
+    "access_logfile": "access_log",
+    "accesslog": "access_log",
+    "loglevel": "log_level",
+    "ident": "server_header",
 }
 
 
@@ -74,3 +109,10 @@ ROWS: Final[dict[str, Row]] = _rows()
 def names() -> dict[str, Row]:
     """Every name that users may write, in snake_case, the preferred ones first."""
     return {setting.public: setting for setting in ROWS.values()} | ROWS
+
+
+def meant(word: str) -> Row | None:
+    """The row that an unknown name most likely means, or None."""
+    word = word.strip("-").replace("-", "_").lower()
+    found = ELSEWHERE.get(word) or kinds.nearest(word, names())
+    return names()[found] if found else None

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from vivace.connection.connection import IDLE, Connection
 from vivace.connection.reading import READ_BYTES
 from vivace.net.listen import close_listener
 from vivace.net.poller import READ
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

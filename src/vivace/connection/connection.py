@@ -19,10 +19,10 @@ import select
 import socket
 import struct
 from collections import deque
-from typing import TYPE_CHECKING
 
 from vivace.errors import PeerGone
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -70,9 +70,9 @@ class Connection:
     __slots__ = (
         "arrived",
         "at",
+        "began",
         "buffer",
         "close_reason",
-        "deadline",
         "environ",
         "expires",
         "fd",
@@ -87,6 +87,7 @@ class Connection:
         "port",
         "reset",
         "route",
+        "scanned",
         "site",
         "state",
         "table",
@@ -103,15 +104,22 @@ class Connection:
         self.state = IDLE
         self.mode = 0  # what the poller watches, 0 nothing yet
         self.expires = expires
-        self.buffer = b""
+        self.buffer: Any = b""  # a bytearray while a head is coming
         self.at = 0
+        self.scanned = 0  # of a head that is coming: looked at so far
+        self.route: Any = None  # of its last request
         self.incoming: Any = None
+        # the request that it holds
+        self.environ: Any = None
+        self.flags = 0
+        self.arrived = 0.0
         # writing
         self.pending: deque[Any] | None = None
         self.pending_bytes = 0
         self.keep_alive = True
         self.close_reason = ""
         self.reset = False
+        self.began: tuple[float, float] | None = None  # a watched call: clock and CPU time of its thread
         self.table: list[Any] | None = None  # where its baton lies, while the loop's own thread runs it
 
     # The sink of an exchange.

@@ -15,11 +15,11 @@ Rules:
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from threading import get_ident
 
 from vivace.connection.accepting import Acceptor
-from vivace.connection.connection import DRAINING, IDLE, LINGERING, RUNNING, Connection
-from vivace.connection.reading import READ_BYTES, Reader, Site
+from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, RUNNING, Connection
+from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
 from vivace.connection.serving import Serving, clock
 from vivace.connection.sweeping import Sweeper
 from vivace.errors import PeerGone, Refused
@@ -28,6 +28,7 @@ from vivace.schedule.policy import overdue
 from vivace.schedule.routes import RouteTable
 from vivace.wsgi.exchange import Exchange
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 SHARE_BYTES_MAX = 65536
 """Answers to pipelined requests are joined into one write up to this size."""
+
+FIRST_REQUEST_S = 0.5
+"""When the server stops, a connection that has sent nothing yet is given so long for its first request."""
 
 LINGER_BYTES_MAX = 1 << 20
 """A peer that is refused and still sends more than this is cut off."""
@@ -62,7 +66,6 @@ class Loop(Serving):
         )
         self.acceptor = Acceptor(self)
         self.sweeper = Sweeper(self)
-        self.done = False
 
     def add_listener(self, listener: Listener, base: dict[str, Any]) -> None:
         """Serves what arrives at `listener`; every environ starts as a copy of `base`. Before `run`."""
@@ -100,12 +103,16 @@ class Loop(Serving):
     def lead(self) -> None:
         """Turns of the loop until another thread leads or the server has stopped."""
         table: list[Any] = self.monitor.table
+        self.leader = get_ident()
         while not self.done:
             try:
                 if self.turn(table):
                     return
             except Exception as error:
                 self.plan.on_error(error)
+                table.clear()
+                if self.pool is not None and self.monitor.table is not table:
+                    return
         self.monitor.stop()
 
     def turn(self, table: list[Any]) -> bool:
@@ -165,10 +172,11 @@ class Loop(Serving):
                 environ["REMOTE_PORT"] = conn.port
                 # 4. Run it under the baton.
                 conn.table = table
-                conn.deadline = now + route.allowance_s
-                table.append(conn)
+                conn.route = route
+                exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
+                table.append(exchange)
                 try:
-                    answer, keep = Exchange(conn, flags, heads, date, report).run(app, environ)
+                    answer, keep = exchange.run(app, environ)
                     # 5. Send. Whatever is not one whole answer on a kept connection is for `finish`.
                     sent = write(fd, answer) if keep and answer and not conn.pending else 0
                 except BlockingIOError:
@@ -184,11 +192,12 @@ class Loop(Serving):
                         pass
                     self.finish(conn, answer[sent:], keep, leading=False)
                     return True
+                started, now = now, clock()
                 if sent != len(answer) or not sent:
                     self.finish(conn, answer[sent:], keep, leading=True)
-                # 7. Learn, and the time for the next one.
-                started, now = now, clock()
-                conn.expires = now + keepalive_s
+                else:
+                    conn.expires = now + keepalive_s
+                # 7. Learn.
                 if now - started > quick_s:
                     self.policy.observe(route, now - started, None, 1)
             # 8. What waits for the loop itself.
@@ -218,7 +227,7 @@ class Loop(Serving):
         if state == DRAINING:
             return self.on_writable(conn, now)
         try:
-            data = os.read(conn.fd, READ_BYTES)
+            data = os.read(conn.fd, BODY_READ_BYTES if state == BODY else READ_BYTES)
         except OSError as error:
             self.on_read_error(conn, error)
             return False
@@ -256,8 +265,11 @@ class Loop(Serving):
         if not data:
             self.close(conn, "client" if conn.state == IDLE else "client_early")
             return False
-        conn.buffer = conn.buffer[conn.at :] + data if conn.buffer else data
-        conn.at = 0
+        if conn.state == HEAD:
+            conn.buffer += data  # a bytearray: a head that comes in drops is not copied at each of them
+        else:
+            conn.buffer = conn.buffer[conn.at :] + data if conn.buffer else data
+            conn.at = 0
         return self.serve_buffer(conn, table, now)
 
     def serve_buffer(self, conn: Connection, table: list[Any], now: float) -> bool:
@@ -339,7 +351,11 @@ class Loop(Serving):
         self.acceptor.close()
         self.sweeper.begin_stopping(now)
         for conn in list(self.conns.values()):
-            if conn.state == IDLE and conn.mode == READ:
+            if conn.state != IDLE or conn.mode != READ:
+                continue
+            if conn.route is None:  # it was never used: its first request may be on the way
+                conn.expires = min(conn.expires, now + FIRST_REQUEST_S)
+            else:
                 self.close_idle(conn, now)
         if not self.conns:
             self.done = True

@@ -14,7 +14,6 @@ RFC 9112 sections 2 to 7; RFC 9110 section 10.1.1 for Expect.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from vivace.connection.connection import BODY, HEAD, IDLE, wait_readable
 from vivace.errors import PeerGone, Refused
@@ -22,6 +21,7 @@ from vivace.http1.chunked import ChunkedDecoder
 from vivace.http1.head import CHUNKED, EXPECTS, PRIVATE, HeadLimits, incomplete_head, parse_head
 from vivace.wsgi.body import EMPTY, Spool, stream_input
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -34,6 +34,8 @@ MEMO_HEAD_BYTES_MAX = 2048
 SEEN_MAX = 8192
 READ_BYTES = 65536
 """What one read takes: the size the kernel's socket buffer hands over without a second call in nearly every case."""
+
+BODY_READ_BYTES = 262144
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -141,18 +143,15 @@ class Reader:
         if buffer[at : at + 2] == b"\r\n":
             # RFC 9112 section 2.2: one empty line before the request line is forgiven.
             at = conn.at = at + 2
-        end = buffer.find(b"\r\n\r\n", at)
+        end = buffer.find(b"\r\n\r\n", max(at, conn.scanned - 3))
         if end < 0:
-            if at:
-                buffer = conn.buffer = buffer[at:]
-                conn.at = 0
-            if buffer:
-                if conn.state == IDLE:
-                    conn.state = HEAD
-                    conn.expires = now + self._head_timeout_s
-                incomplete_head(buffer, self._limits)
+            self._await_head(conn, now)
             return False
         end += 4
+        if conn.state == HEAD:
+            conn.state = IDLE
+            conn.scanned = 0
+            buffer = conn.buffer = bytes(buffer)
         head = buffer[at:end]
         conn.at = end
         site = conn.site
@@ -179,6 +178,23 @@ class Reader:
         conn.environ = environ
         conn.arrived = now
         return True
+
+    def _await_head(self, conn: Connection, now: float) -> None:
+        """Only a part of a head has come, or nothing."""
+        if conn.state != HEAD:
+            rest = conn.buffer[conn.at :]
+            conn.at = 0
+            if not rest:
+                conn.buffer = b""
+                return
+            conn.buffer = bytearray(rest)
+            conn.state = HEAD
+            conn.expires = now + self._head_timeout_s
+        size = len(conn.buffer)
+        # Looked at again each time it has grown by a quarter: a head in drops costs no more than a head in one piece.
+        if size > conn.scanned * 5 // 4 or size > self._limits.head_bytes_max:
+            incomplete_head(bytes(conn.buffer), self._limits)
+            conn.scanned = size
 
     @staticmethod
     def _remember(site: Site, head: bytes, environ: dict[str, Any], conn: Connection) -> None:

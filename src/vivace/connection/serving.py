@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from itertools import count
 
 from vivace.connection.connection import (
     BODY,
@@ -38,6 +38,7 @@ from vivace.schedule.policy import HEAVY, overdue
 from vivace.schedule.pool import Pool
 from vivace.wsgi.exchange import Exchange
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -47,6 +48,11 @@ if TYPE_CHECKING:
     from vivace.connection.reading import Reader
     from vivace.net.poller import Poller
 
+try:
+    from resource import RUSAGE_THREAD, getrusage
+except ImportError:  # not Linux: every wait counts as the application's
+    getrusage = None  # type: ignore[assignment]
+
 clock = time.perf_counter
 thread_clock = time.thread_time
 
@@ -54,6 +60,16 @@ NOBODY_THERE = ("client", "client_early", "client_gone", "write_timeout")
 
 LINGER_S = 2.0
 """How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx: lingering_timeout 5 s)."""
+
+
+def own_waits() -> int:
+    """How often the calling thread has given the processor up by itself, or -1, ever less, where nobody counts."""
+    if getrusage is None:
+        return next(_UNCOUNTED)
+    return getrusage(RUSAGE_THREAD).ru_nvcsw
+
+
+_UNCOUNTED = count(-1, -1)
 
 
 class Serving:
@@ -86,7 +102,11 @@ class Serving:
             self.pool = Pool(
                 self.perform, lead, self.on_crash, threads_max=plan.threads, idle_s=plan.thread_idle_s
             )
+        self.leader = 0
+        """Identity of the thread that leads."""
         self.stopping = False
+        self.done = False
+        """The loop has ended: what still runs elsewhere closes its connection itself."""
         self.full = False
         """No new connection is accepted until one closes."""
 
@@ -102,21 +122,28 @@ class Serving:
         watch = route.watch
         started = clock()
         cpu = thread_clock() if watch else 0.0
+        waits = own_waits() if watch else 0
+        exchange = Exchange(conn, flags, self.heads, self.date, self.report, route.allowance_s)
         conn.table = table
         if table is not None:
-            conn.deadline = started + route.allowance_s
-            table.append(conn)
-        exchange = Exchange(conn, flags, self.heads, self.date, self.report)
+            if watch and self.monitor.drowsy:
+                self.monitor.wake()
+            conn.began = (started, cpu)
+            table.append(exchange)
         try:
             answer, keep = exchange.run(self.app, environ)
         except PeerGone:
             answer, keep = b"", False
             conn.close_reason = conn.close_reason or "client_gone"
         wall = clock() - started
-        if wall > self.policy.quick_s or watch:
-            self.policy.observe(
-                route, wall, thread_clock() - cpu if watch else None, self.pool.busy if self.pool else 1
-            )
+        if watch:
+            cpu = thread_clock() - cpu
+            if own_waits() == waits:
+                # It never gave the processor up by itself: what it waited for is the machine's other work.
+                wall = min(wall, cpu)
+            self.policy.observe(route, wall, cpu, self.pool.busy if self.pool else 1)
+        elif wall > self.policy.quick_s:
+            self.policy.observe(route, wall, None, 1)
         if conn.incoming is not None:
             keep = self.reader.release(conn) and keep
         if self.log is not None:
@@ -167,13 +194,24 @@ class Serving:
 
     # Leadership.
 
-    def on_overtake(self, conn: Connection) -> None:
-        """The call on `conn` keeps its thread; another one leads. Under the monitor's turnover lock."""
+    def on_overtake(self, exchange: Exchange) -> None:
+        """The call keeps its thread; another one leads. Under the monitor's turnover lock."""
+        conn: Connection = exchange.sink
         conn.state = RUNNING
+        if conn.began is not None:
+            started, cpu = conn.began
+            self.policy.overtaken(conn.route, clock() - started, self.leader_cpu(cpu))
         if conn.mode:
             self.set_mode(conn, AWAY)
         if self.pool is not None:
             self.pool.promote()
+
+    def leader_cpu(self, since: float) -> float | None:
+        """CPU time of the thread that has led so far, beyond `since`, where the system can tell."""
+        try:
+            return time.clock_gettime(time.pthread_getcpuclockid(self.leader)) - since
+        except (AttributeError, OSError):
+            return None
 
     def step_aside(self, conn: Connection) -> None:
         """The call on `conn` is about to wait for its peer: lets another thread lead. Owner."""
@@ -196,12 +234,14 @@ class Serving:
         except PeerGone:
             self.close(conn, conn.close_reason or "client_gone")
             return
-        if conn.pending:
+        if self.done:
+            self.close(conn, "stopping")
+        elif conn.pending:
             conn.state = DRAINING
             conn.expires = clock() + self.plan.write_timeout_s
             self.set_mode(conn, WRITE)
-            return
-        self.settle(conn, leading=leading)
+        else:
+            self.settle(conn, leading=leading)
 
     def settle(self, conn: Connection, *, leading: bool) -> None:
         """What was pending is out: the next request, or the end. Owner."""
@@ -270,11 +310,11 @@ class Serving:
         if conn.pending:
             conn.drop_pending(self.plan.on_error)
         self.conns.pop(conn.fd, None)
-        if conn.mode:
+        if conn.mode and not self.done:
             # Closing alone is not enough: a forked child of the application may share the open file.
             try:
                 self.poller.remove(conn.fd)
-            except OSError:
+            except (OSError, ValueError):
                 pass
         os.close(conn.fd)
         if self.stopping or self.full:

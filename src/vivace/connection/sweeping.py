@@ -7,10 +7,10 @@ one store a request (`conn.expires`) instead of a timer queue.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, RUNNING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vivace.connection.connection import Connection
     from vivace.connection.loop import Loop

@@ -42,11 +42,12 @@ NAME_LINES_MAX = 256  # lines kept of one name: with more, it varies too much to
 NAME_MISSES_MAX = 16384  # new lines of such a name after which everything is learnt again
 
 # Parts of names whose values are credentials, or follow one user ...
-_PRIVATE = ("cookie", "auth", "token", "secret", "key", "session", "passw", "credential", "signature")
-_PRIVATE += ("jwt", "assertion", "oidc", "saml", "csrf", "xsrf", "cert")
+_CREDENTIALS = ("cookie", "auth", "token", "secret", "key", "session", "passw", "credential")
+_IDENTITIES = ("signature", "jwt", "assertion", "oidc", "saml", "csrf", "xsrf", "cert")
 # ... or which differ in every request (W3C Trace Context, B3, X-Ray, the request ids of proxies).
-_VARYING = ("trace", "span", "b3", "request-id", "requestid", "correlation", "-ray", "nonce", "timestamp")
-_VARYING += ("-start", "baggage", "uuid")
+_TRACES = ("trace", "span", "b3", "baggage", "correlation")
+_IDS = ("request-id", "requestid", "-ray", "nonce", "timestamp", "-start", "uuid")
+_NEVER_KEPT = (*_CREDENTIALS, *_IDENTITIES, *_TRACES, *_IDS)
 
 # What is odd about a line, as flags.
 PRIVATE = 1  # not to be kept
@@ -88,7 +89,7 @@ def oddity(line: bytes) -> int:
 
 def is_private(name: str) -> bool:
     """Whether values of this (lower-case) field name may not outlive their message, or do not repeat."""
-    return any(part in name for part in _PRIVATE) or any(part in name for part in _VARYING)
+    return any(part in name for part in _NEVER_KEPT)
 
 
 def forget() -> None:
@@ -100,15 +101,15 @@ def forget() -> None:
 
 def _keep(line: bytes, entry: tuple[str, str]) -> int:
     """Keep a line, if there is room for one more of its name; otherwise it counts as PRIVATE."""
+    if len(line) > LINE_BYTES_MAX:
+        return 0
     key = entry[0]
-    room = _room.get(key, NAME_LINES_MAX) - 1
-    if len(lines) >= LINES_MAX or room < -NAME_MISSES_MAX:
+    if len(lines) >= LINES_MAX or _room.get(key, 0) <= -NAME_MISSES_MAX:
         forget()
-    _room[key] = room
+    _room[key] = room = _room.get(key, NAME_LINES_MAX) - 1
     if room < 0:
         return PRIVATE
-    if len(line) <= LINE_BYTES_MAX:
-        lines[line] = entry
+    lines[line] = entry
     return 0
 
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 from vivace.errors import Refused
 from vivace.http1 import fields, target
 from vivace.http1.fields import is_token, oddity, read_new
+from vivace.http1.flags import CLOSE, EXPECTS, HEAD, HTTP10, PRIVATE
 from vivace.http1.framing import CHUNKED, body_length, expects_continue
-from vivace.http1.target import HEAD, HTTP10, METHOD_CHARS_MAX, is_authority, read_request_line
+from vivace.http1.target import METHOD_CHARS_MAX, is_authority, read_request_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ __all__ = [
     "incomplete_head",
     "parse_head",
 ]
-
-CLOSE, EXPECTS, PRIVATE = 4, 8, 16  # beside HTTP10 = 1 and HEAD = 2
 
 
 class HeadLimits:

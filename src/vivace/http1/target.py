@@ -24,8 +24,7 @@ import re
 
 from vivace.errors import Refused
 from vivace.http1.fields import is_token
-
-HTTP10, HEAD = 1, 2  # flags, as `head` defines them
+from vivace.http1.flags import HEAD, HTTP10, PRIVATE
 
 METHOD_CHARS_MAX = 32  # the longest registered method, UPDATEREDIRECTREF, has 17
 KEPT_MAX = 1024  # request lines kept; a site has some hundreds of paths without parameters
@@ -82,8 +81,11 @@ def read_request_line(line: bytes) -> RequestLine:
         "RAW_URI": target,
         "SERVER_PROTOCOL": version,
     }
+    if mark:
+        # RFC 6750 section 2.3, reset links, signed URLs: a query may hold a credential.
+        return keys, authority, flags | PRIVATE
     read = (keys, authority, flags)
-    if not mark and len(line) <= KEPT_BYTES_MAX:
+    if len(line) <= KEPT_BYTES_MAX:
         if len(kept) >= KEPT_MAX:
             kept.clear()
         kept[line] = read

@@ -13,10 +13,10 @@ import errno
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from vivace.errors import SettingError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,27 +24,33 @@ SYSTEMD_FIRST_FD = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 
-class Address(NamedTuple):
+class Address:
     """Where to listen. `kind` is "tcp" (host, port), "unix" (host is the path) or "fd" (port is the number)."""
 
-    kind: str
-    host: str
-    port: int
-    text: str
+    __slots__ = ("host", "kind", "port", "text")
+
+    def __init__(self, kind: str, host: str, port: int, text: str) -> None:
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self.text = text
 
 
-class Listener(NamedTuple):
+class Listener:
     """A socket that accepts, and what a client and an application may be told about it."""
 
-    socket: socket.socket
-    text: str
-    """As a person writes it, with the port that was really bound: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
-    server_name: str
-    server_port: str
-    path: str = ""
-    """The socket file to remove at the end, or ""."""
-    owned: bool = False
-    """Opened here, so closed here; a socket that was handed over stays open for whoever handed it over."""
+    __slots__ = ("owned", "path", "server_name", "server_port", "socket", "text")
+
+    def __init__(self, sock: socket.socket, text: str, server_name: str, server_port: str) -> None:
+        self.socket = sock
+        self.text = text
+        """As a person writes it, with the port that was really bound: `http://127.0.0.1:8000`, `unix:/run/app.sock`."""
+        self.server_name = server_name
+        self.server_port = server_port
+        self.path = ""
+        """The socket file to remove at the end, or ""."""
+        self.owned = False
+        """Opened here, so closed here; a socket that was handed over stays open for whoever handed it over."""
 
 
 def parse_address(text: str) -> Address:
@@ -96,6 +102,12 @@ def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
     name = sock.getsockname()
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "")
+
+
+def _own(listener: Listener, path: str = "") -> Listener:
+    listener.owned = True
+    listener.path = path
+    return listener
 
 
 def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Listener]:
@@ -170,7 +182,7 @@ def _open_tcp(address: Address, backlog: int) -> Listener:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
             sock.bind(name)
-            return adopt(sock, backlog=backlog)._replace(owned=True)
+            return _own(adopt(sock, backlog=backlog))
         except OSError as error:
             sock.close()
             failure = error
@@ -185,7 +197,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
             _clear_stale(address)
         sock.bind(name)
         if name[0] == "\0":
-            return adopt(sock, backlog=backlog)._replace(owned=True)
+            return _own(adopt(sock, backlog=backlog))
         made = _inode(name)
         if made is not None:
             _made[name] = made
@@ -193,7 +205,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
             os.chown(name, *_owner_ids(owner))
         if mode is not None:
             os.chmod(name, mode)
-        return adopt(sock, backlog=backlog)._replace(path=name, owned=True)
+        return _own(adopt(sock, backlog=backlog), name)
     except OSError as error:
         sock.close()
         raise SettingError(_bind_problem(address, error)) from None

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import os
 import select
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +71,13 @@ class EpollPoller:
         """Makes `wait` return; may be called by a signal handler."""
         try:
             os.eventfd_write(self.wake_fd, 1)
-        except (BlockingIOError, OSError):
-            pass
+        except (OSError, ValueError):
+            pass  # it is full, so already awake; or closed
 
     def close(self) -> None:
         self._epoll.close()
-        os.close(self.wake_fd)
+        fd, self.wake_fd = self.wake_fd, -1  # the number may soon be somebody else's: a late wake() must miss it
+        os.close(fd)
 
 
 class _PipePoller:
@@ -96,12 +98,14 @@ class _PipePoller:
     def wake(self) -> None:
         try:
             os.write(self._write_fd, b"w")
-        except (BlockingIOError, OSError):
-            pass
+        except OSError:
+            pass  # it is full, so already awake; or closed
 
     def close(self) -> None:
-        os.close(self.wake_fd)
-        os.close(self._write_fd)
+        fds = self.wake_fd, self._write_fd
+        self.wake_fd = self._write_fd = -1
+        for fd in fds:
+            os.close(fd)
 
 
 class SelectPoller(_PipePoller):

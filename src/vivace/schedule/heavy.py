@@ -16,7 +16,8 @@ Threads: only the thread that leads the loop, but for `ended`, which any thread 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,23 +34,15 @@ class HeavyQueue:
     The loop tests `inline` and `away` for truth; it changes them only through the methods.
     """
 
-    __slots__ = ("_book", "_count", "_pages", "inline")
+    __slots__ = ("_book", "_count", "_pages", "away", "inline")
 
     def __init__(self) -> None:
         self.inline: list[Entry] = []  # (key, token, arrived_s, share, allowance_s, call)
+        self.away = 0
+        """How many calls wait for a pooled thread."""
         self._pages: tuple[list[Entry], list[Entry]] = ([], [])  # away: short, long
         self._book: tuple[dict[int, tuple[float, float]], ...] = ({}, {})  # token -> (share, lapses_s)
         self._count = 0
-
-    @property
-    def away(self) -> int:
-        """How many calls wait for a pooled thread."""
-        return len(self._pages[0]) + len(self._pages[1])
-
-    @property
-    def running(self) -> int:
-        """How many calls have started away and not ended, lapsed ones not counted. Any thread."""
-        return len(self._book[0]) + len(self._book[1])
 
     def __len__(self) -> int:
         return len(self.inline) + self.away
@@ -65,12 +58,19 @@ class HeavyQueue:
     ) -> None:
         """Adds `call`. `key` from Policy.heavy_key; `away`, `allowance_s` and `cpu_s` from its route."""
         self._count += 1
-        heap = self._pages[cpu_s >= LONG_S] if away else self.inline
+        heap = self.inline
+        if away:
+            heap = self._pages[cpu_s >= LONG_S]
+            self.away += 1
         heappush(heap, (key, self._count, arrived_s, away, allowance_s, call))
 
-    def pop(self, away: bool) -> Any:
-        """The next call of that kind, whatever the book says; IndexError if none waits."""
-        return heappop((self._pages[0] or self._pages[1]) if away else self.inline)[-1]
+    def pop(self, away: bool = False) -> Any:
+        """The next inline call, or the next `away` one whatever the book says; IndexError if none waits."""
+        if not away:
+            return heappop(self.inline)[-1]
+        call = heappop(self._pages[0] or self._pages[1])[-1]
+        self.away -= 1
+        return call
 
     def start_away(self, now_s: float) -> tuple[Any, int] | None:
         """The next call for a pooled thread that the book has room for, and the token to end it with."""
@@ -78,6 +78,7 @@ class HeavyQueue:
             if heap and _fits(book, heap[0][3], now_s):
                 _, token, _, share, allowance_s, call = heappop(heap)
                 book[token] = (share, now_s + allowance_s)
+                self.away -= 1
                 return call, token
         return None
 
@@ -85,6 +86,14 @@ class HeavyQueue:
         """The call that was started with `token` has ended. Any thread; wake the loop if `away` is not 0."""
         for book in self._book:
             book.pop(token, None)
+
+    def rivals(self, token: int, leading: bool) -> int:
+        """How many other calls may be computing: those booked, and the inline ones while any wait. Any thread.
+
+        `token`: that of the call which asks, 0 if it is not booked. `leading`: whether it is itself inline.
+        """
+        booked = len(self._book[0]) + len(self._book[1])
+        return booked - (token > 0) + (not leading and len(self.inline) > 0)
 
     def room_at_s(self) -> float | None:
         """When the next booking lapses, if calls wait for room: the loop looks again then."""
@@ -105,6 +114,7 @@ class HeavyQueue:
                 late += gone
                 heap[:] = [entry for entry in heap if entry[2] >= arrived_before_s]
                 heapify(heap)
+        self.away = len(self._pages[0]) + len(self._pages[1])
         late.sort(key=lambda entry: (entry[2], entry[1]))
         return [entry[-1] for entry in late]
 

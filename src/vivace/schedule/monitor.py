@@ -1,47 +1,49 @@
-"""The baton: so that a call which turns out slow stalls the others for a tick, and not for its length.
+"""The baton: so that a call which turns out slow stalls the others for a tick or two, and not for its length.
 
 Before the leader runs a call on the loop's own thread it lays the baton on the table (`table.append(call)`) and takes
-it back afterwards (`table.pop()`): two atomic list operations and no lock. The monitor looks at the table once a tick.
-Where the same call has lain there past its allowance, the monitor takes the baton itself, and another thread is
+it back afterwards (`table.pop()`): two atomic list operations, no lock and no clock. The monitor looks at the table once a
+tick. Where the same call has lain there for its allowance, the monitor takes the baton itself, and another thread is
 promoted to lead. The overtaken thread finds the table empty (`IndexError`), finishes its request and joins the pool.
 
 Rules:
 
-* Each leader has a table of its own, and `table` is that of the present one: an overtaken thread that looks at its old table
-  can never take the baton of its successor. So there is never a second leader.
-* What lies on the table has a `deadline` (seconds of the same clock); the monitor knows nothing else of it.
-* While nothing happens the monitor sleeps without a tick: the leader wakes it when something does.
+* Each leader has a table of its own, and `table` is that of the present one: an overtaken thread that looks at its old
+  table can never take the baton of its successor. So there is never a second leader.
+* What lies on the table is new for every call (the monitor tells calls apart by identity) and has an `allowance_s`.
+* While only known, quick calls run, the monitor looks RELAXED times more rarely: each look costs the leader a hand-over of
+  the GIL. `alert` brings the short tick back. While nothing happens at all it sleeps until it is woken.
 
-Threads: `watch` on a thread of its own (the main one, so that signals are answered at once); `wake` by the leader.
+Threads: `watch` on a thread of its own (the main one, so that signals are answered at once); `wake` and `alert` by the leader.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-REST_TICKS = 50
-"""Ticks without any activity after which the monitor sleeps until it is woken."""
+ALERT_TICKS = 50
+"""Short ticks after the last alarm before the monitor relaxes, and relaxed ones without any turn of the loop before it rests."""
+
+RELAXED = 5
+"""A relaxed tick is so many times longer."""
 
 
 class Monitor:
     """Watches the table. `overtake(call)` is called with `turnover` held, when `table` is the successor's."""
 
-    def __init__(
-        self,
-        overtake: Callable[[Any], None],
-        clock: Callable[[], float],
-        *,
-        tick_s: float,
-    ) -> None:
+    def __init__(self, overtake: Callable[[Any], None], clock: Callable[[], float], *, tick_s: float) -> None:
         self.table: list[Any] = []
         self.turnover = threading.Lock()
         """Held from taking the baton to the end of `overtake`; the overtaken thread waits for it."""
+        self.drowsy = False
+        """Relaxed or resting: `alert` must ring the bell."""
         self.resting = False
+        """Sleeping until woken."""
         self.turns = 0
         """Counted by the leader, once a turn of the loop: whether anything happens at all."""
         self._overtake = overtake
@@ -50,10 +52,13 @@ class Monitor:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._stopping = False
+        # the call looked at last, and for how long it has been seen there
+        self._seen: Any = None
+        self._seen_s = 0.0
 
     def wake(self) -> None:
-        """The leader: something happens again."""
-        self.resting = False
+        """Something happens again, or may take long: short ticks from now on."""
+        self.resting = self.drowsy = False
         try:
             self._bell.release()
         except RuntimeError:
@@ -77,39 +82,46 @@ class Monitor:
     def watch(self) -> None:
         """Looks at the table once a tick until `stop`."""
         clock, tick_s = self._clock, self._tick_s
-        quiet = 0
+        ticks = quiet = 0
         turns = -1
         while not self._stopping:
-            if quiet >= REST_TICKS:
-                self.resting = True
-                if not self.table and turns == self.turns:
-                    self._bell.acquire()
-                self.resting = False
-                quiet = 0
+            asked_s = tick_s if ticks < ALERT_TICKS else tick_s * RELAXED
+            before = clock()
+            if self._bell.acquire(timeout=asked_s):
+                ticks = quiet = 0
                 continue
-            asked = clock()
-            self._bell.acquire(timeout=tick_s)
-            now = clock()
-            if self.table:
-                quiet = 0
-                # What starved this thread (the machine, a collection, C code that holds the GIL) stretched
-                # the call as well: the time overslept is not held against it.
-                self._look(now - max(0.0, now - asked - tick_s))
-            elif turns == self.turns:
-                quiet += 1
-            else:
-                quiet = 0
+            # What starved this thread (the machine, a collection, C code that holds the GIL) stretched the call as
+            # well: the time overslept is not held against it.
+            overtaken = self._look(min(clock() - before, asked_s))
+            ticks = 0 if overtaken else ticks + 1
+            self.drowsy = ticks >= ALERT_TICKS
+            quiet = quiet + 1 if turns == self.turns and not self.table else 0
             turns = self.turns
+            if quiet >= ALERT_TICKS:
+                self.drowsy = self.resting = True
+                if turns == self.turns and not self.table:
+                    self._bell.acquire()
+                self.resting = self.drowsy = False
+                ticks = quiet = 0
 
-    def _look(self, now: float) -> None:
+    def _look(self, slept_s: float) -> bool:
+        """Whether the call on the table was overtaken."""
         with self.turnover:
-            table = self.table
             try:
-                if now < table[0].deadline:
-                    return
-                # A fresh call may have replaced the one looked at: a hand-off too many, and harmless.
-                call = table.pop()
+                call = self.table[0]
+                if call is not self._seen:
+                    self._seen = call
+                    self._seen_s = 0.0
+                    return False
+                self._seen_s += slept_s
+                if self._seen_s < call.allowance_s:
+                    return False
+                # A fresh call may have taken its place this very moment: then this is one hand-off too many, and harmless.
+                call = self.table.pop()
             except IndexError:
-                return
+                self._seen = None
+                return False
+            self._seen = None
             self.table = []
             self._overtake(call)
+            return True

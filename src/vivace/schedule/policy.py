@@ -23,34 +23,45 @@ from __future__ import annotations
 
 INLINE, POOL, HEAVY = 0, 1, 2
 
-# The limits. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
-QUICK_S = 0.0003  # a call of a route that is not watched is worth recording from this wall time on
+# What is slow. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
+QUICK_S = 0.0003
+"""Wall time from which a call is worth recording where its route is not watched."""
 BLOCKED_S = 0.0005
-BLOCKED_SHARE = 0.2  # ... if it is at least this part of what the call takes
-HEAVY_S = 0.0003  # CPU time from which a call stands back behind the quick ones
-AWAY_S = 0.005  # time from which even one call stalls the loop for longer than sharing the GIL with it would
-RETURN = 2.0  # hysteresis: a call counts as cheaper only if it would still be after costing this much more
+"""Blocked time from which a call is better off the loop's thread, if it is BLOCKED_SHARE of what the call takes."""
+BLOCKED_SHARE = 0.2
+HEAVY_S = 0.0003
+"""CPU time from which a call stands back behind the quick ones."""
+AWAY_S = 0.005
+"""Time from which one call on the loop's thread stalls it for longer than sharing the GIL with it would. Measured, 8
+keep-alive clients, switch interval 0.2 ms, p50 of the quick ones with a heavy call of 1, 3 or 10 ms always running:
+inline 1.3, 3.5 and 10.6 ms; on another thread 2.7, 3.1 and 1.9 ms."""
+REGAIN_S = 0.001
+"""What a few returns from system calls may wait for, where another thread computes under the GIL."""
 
-ALPHA = 0.2  # weight of the newest sample of a route
+# Averages and hysteresis, in samples.
+ALPHA = 0.2  # weight of the newest sample
+ALPHA_SHARE = 0.05  # ... in the share booked: slower than the calls in flight follow it, or it would oscillate
 CLIP = 8.0  # a sample counts for at most this many times the mean (and a tick)
-NEW_SAMPLES = 4  # quick samples after which a new route is no longer watched
-FORGET_SAMPLES = 64  # samples after which one slow one is forgotten
-CLEAN_SAMPLES = 16  # cheaper samples in a row that first bring a route down
+NEW_SAMPLES = 4  # quick ones after which a new route is no longer watched
+FORGET_SAMPLES = 64  # ... after which one slow one is forgotten
+CLEAN_SAMPLES = 16  # cheaper ones in a row that first bring a route down
+CLEAN_GROWTH = 4  # ... and how many times more the next time
 CLEAN_SAMPLES_MAX = 1024
-CLEAN_GROWTH = 4
-
-ALLOWANCE = 4.0  # a heavy call may take this many times its mean (and a tick) before it is overtaken
-AGEING = 8.0  # a heavy call lets pass cheaper ones that arrive up to this many times its own cost later
-REGAIN_S = 0.001  # what a few returns from system calls wait for a GIL that another thread computes under
-UNKNOWN_TICKS = 100.0  # ... and one nobody knows yet, away: so many ticks
-SLACK = 2.0  # see _share
-SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
-ALONE_SAMPLES = 4  # samples for which a route that computes is alone, to see it undisturbed
+RETURN = 2.0  # a call counts as cheaper only if it still would after costing this many times as much
 NEWCOMERS_SLOW = 0.5  # part of the newcomers that were slow from which the next one starts off the loop's thread
 
-TWIN_SAMPLES = 8  # samples before the first trial whether calls that compute can run side by side
-TWIN_TRIAL = 4  # samples of such a trial
-TWIN_STRETCH = 1.3  # wall / CPU of calls side by side up to which they did not wait for each other
+# The heavy lane.
+ALLOWANCE = 4.0  # a heavy call may take this many times its mean (and a tick) ...
+UNKNOWN_TICKS = 100.0  # ... one that starts away and has no mean yet, this many ticks
+AGEING = 8.0  # a heavy call lets pass cheaper ones that arrive up to this many times its own cost later
+RIVALRY = 0.8  # how much of the others' computing is taken to be in this one's way; see _share
+SLACK = 1.5  # see _share
+SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
+
+# Trials whether calls that compute can do so side by side, in samples.
+TWIN_SAMPLES = 8  # before the first; CLEAN_GROWTH times as many before each further one
+TWIN_TRIAL = 4  # side by side, of one trial
+TWIN_STRETCH = 1.3  # wall / CPU of each up to which they did not wait for each other
 TWIN_STRETCH_MAX = 1.6  # ... and the mean from which they do after all
 
 
@@ -71,6 +82,7 @@ class Route:
         "overtakes",
         "peak",
         "samples",
+        "share",
         "strikes",
         "twin_next",
         "twin_trial",
@@ -94,6 +106,7 @@ class Route:
         self.cpu_s = 0.0
         self.blocked_s = 0.0
         self.samples = 0
+        self.share = 0.0  # of the GIL, before what `away` makes of it
         # hysteresis
         self.level = 0
         self.strikes = 0.0  # samples above the level; each other one takes 1 / FORGET_SAMPLES away
@@ -144,11 +157,11 @@ class Policy:
             self._off_loop(route, self.newcomers_share)
         return route
 
-    def observe(self, route: Route, wall_s: float, cpu_s: float | None, concurrency: int) -> None:
+    def observe(self, route: Route, wall_s: float, cpu_s: float | None, concurrency: float) -> None:
         """Takes in one finished call of the application.
 
-        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: calls that may have been computing
-        at the same time, this one included: HeavyQueue.running, and one for a call that is not booked there.
+        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: calls that may have been computing at
+        the same time, this one included (`HeavyQueue.rivals` and 1); the mean of its start and its end is best.
         """
         if self.lanes != "learn":
             return
@@ -159,11 +172,7 @@ class Policy:
             route.strikes = max(route.strikes, 1.0)
             route.clean = 0
             return
-        # Each other call that computes may have made this one wait for the GIL as long as it computed itself, and
-        # a little at each system call. What that explains does not count as blocked.
-        blocked_s = wall_s - cpu_s * concurrency
-        if concurrency > 1 and route.level < 2:
-            blocked_s -= REGAIN_S
+        blocked_s = self._blocked_s(route, wall_s, cpu_s, concurrency)
         first = route.samples == 0
         self._average(route, wall_s, cpu_s, blocked_s)
         level = self._level(blocked_s, cpu_s)
@@ -176,13 +185,16 @@ class Policy:
             route.strikes = max(0.0, route.strikes - 1.0 / FORGET_SAMPLES)
             if route.level == 0:
                 self._quick(route)
-            elif self._level(blocked_s * RETURN, cpu_s * RETURN) < route.level:
+            elif self._level((wall_s - cpu_s) * RETURN, cpu_s * RETURN) < route.level:
                 self._cheaper(route, level)
             else:
                 route.clean = route.peak = 0
         if route.level == 2:
             self._try_twins(route, wall_s, cpu_s, concurrency)
-            self._off_loop(route, self._share(route.cpu_s, route.blocked_s))
+            share = self._share(route.cpu_s, route.blocked_s)
+            if not first:
+                share = route.share + (share - route.share) * ALPHA_SHARE
+            self._off_loop(route, share)
         elif route.level == 1:
             route.allowance_s = self.tick_s + ALLOWANCE * route.wall_s
 
@@ -215,8 +227,21 @@ class Policy:
 
     # What one sample says
 
+    def _blocked_s(self, route: Route, wall_s: float, cpu_s: float, concurrency: float) -> float:
+        """Of wall - CPU, what waiting for the GIL does not explain; below 0 if it explains more.
+
+        Each other call that computes makes this one wait about as long as it computes itself, and a little at each
+        return from a system call.
+        """
+        blocked_s = wall_s - cpu_s
+        if self.gil and concurrency > 1.0:
+            blocked_s -= cpu_s * RIVALRY * (concurrency - 1.0)
+            if route.level < 2:
+                blocked_s -= REGAIN_S
+        return max(-cpu_s, blocked_s)
+
     def _level(self, blocked_s: float, cpu_s: float) -> int:
-        own_s = blocked_s + cpu_s
+        own_s = max(0.0, blocked_s) + cpu_s
         if own_s > AWAY_S or (blocked_s > BLOCKED_S and blocked_s > own_s * BLOCKED_SHARE):
             return 2
         if cpu_s > HEAVY_S:
@@ -227,23 +252,27 @@ class Policy:
         """The share of the GIL that a call off the loop's thread books, 1 / (calls of its kind at once).
 
         1 + blocked / CPU calls keep one GIL busy; with SLACK, because they do not take turns by appointment.
-        It cannot run away: n calls that only wait for the GIL take n * CPU, of which `observe` believes nothing.
+        It cannot run away: of n calls that only compute, each waits (n - 1) * CPU, `observe` believes 1 - RIVALRY
+        of it, and lets in 1 + SLACK * (1 - RIVALRY) * (n - 1) next, which is fewer.
         """
         if not self.gil or cpu_s <= 0.0:
             return 0.0
-        return cpu_s / (cpu_s + SLACK * max(0.0, blocked_s))
+        share = cpu_s / (cpu_s + SLACK * max(0.0, blocked_s))
+        return share * min(1.0, cpu_s / HEAVY_S)
 
     # Moving
 
     def _average(self, route: Route, wall_s: float, cpu_s: float, blocked_s: float) -> None:
-        alpha, most = ALPHA, CLIP
-        if route.samples == 0:
-            alpha, most = 1.0, float("inf")
         route.samples += 1
-        slack_s = self.tick_s
-        route.wall_s += (min(wall_s, most * route.wall_s + slack_s) - route.wall_s) * alpha
-        route.cpu_s += (min(cpu_s, most * route.cpu_s + slack_s) - route.cpu_s) * alpha
-        route.blocked_s += (min(blocked_s, most * route.blocked_s + slack_s) - route.blocked_s) * alpha
+        if route.samples == 1:
+            route.wall_s, route.cpu_s, route.blocked_s = wall_s, cpu_s, blocked_s
+            return
+        tick_s = self.tick_s
+        route.wall_s += (min(wall_s, CLIP * route.wall_s + tick_s) - route.wall_s) * ALPHA
+        route.cpu_s += (min(cpu_s, CLIP * route.cpu_s + tick_s) - route.cpu_s) * ALPHA
+        # May be negative, where less was waited for than could have been: so the mean is not biased.
+        most_s = CLIP * abs(route.blocked_s) + tick_s
+        route.blocked_s += (max(-most_s, min(blocked_s, most_s)) - route.blocked_s) * ALPHA
 
     def _newcomer(self, slow: bool, cpu_s: float, blocked_s: float) -> None:
         self.newcomers_slow += (slow - self.newcomers_slow) * ALPHA
@@ -258,7 +287,10 @@ class Policy:
         route.clean = route.peak = 0
         route.strikes += 1.0
         if self._convinced(route, route.strikes):
-            self._settle(route, max(route.level, self._level(route.blocked_s, route.cpu_s)))
+            level = self._level(route.blocked_s, route.cpu_s)
+            if level > route.level:
+                self._settle(route, level)
+                route.strikes = 0.0
 
     def _cheaper(self, route: Route, level: int) -> None:
         route.clean += 1
@@ -291,10 +323,9 @@ class Policy:
 
     def _off_loop(self, route: Route, share: float) -> None:
         """Level 2, booking `share` of the GIL. A loop that reads `lane` and then `away` never sees HEAVY and 0."""
+        route.share = share
         if share >= SHARE_MIN:
-            if route.samples < ALONE_SAMPLES:
-                share = 1.0
-            elif route.frees:
+            if route.frees:
                 share /= self.cores
             elif route.twin_trial:
                 share = min(share, 0.5)
@@ -303,7 +334,7 @@ class Policy:
         route.lane = HEAVY if share >= SHARE_MIN else POOL
         route.allowance_s = ALLOWANCE * route.wall_s + self.tick_s * (1.0 if route.samples else UNKNOWN_TICKS)
 
-    def _try_twins(self, route: Route, wall_s: float, cpu_s: float, concurrency: int) -> None:
+    def _try_twins(self, route: Route, wall_s: float, cpu_s: float, concurrency: float) -> None:
         """Finds out whether the route's computing releases the GIL (hashes, compression, numpy).
 
         Nothing in one call tells. So now and then two are let in together: if neither takes longer for it, they
@@ -314,7 +345,7 @@ class Policy:
         if route.frees:
             route.frees = route.wall_s < TWIN_STRETCH_MAX * route.cpu_s
         elif route.twin_trial:
-            if concurrency < 2:
+            if concurrency < 1.5:
                 return
             route.twin_trial -= 1
             if wall_s > TWIN_STRETCH * cpu_s:

@@ -6,10 +6,10 @@ A request costs one `list.append`; formatting and writing happen once a tick of 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from vivace.connection.sweeping import MONTHS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -52,7 +52,7 @@ def load_application(target: str | None, app_dir: str) -> tuple[Application, str
             raise SettingError(f"{target!r} names no module; write it as module:attribute")
         return _search(app_dir)
     path = _existing(location, app_dir)
-    if path and os.path.isdir(path) and not _is_package(path, location):
+    if path and os.path.isdir(path) and _is_directory(path, location, expression):
         if expression:
             raise SettingError(f"{location!r} is a directory and has no {expression!r}; name the file in it")
         return _search(path)
@@ -75,9 +75,11 @@ def _existing(location: str, app_dir: str) -> str:
     return ""
 
 
-def _is_package(path: str, location: str) -> bool:
-    """Whether the directory at `path` is meant as a module: `vivace package`, not `vivace ./directory`."""
-    return "/" not in location and (os.path.isfile(os.path.join(path, "__init__.py")) or os.path.isfile(path + ".py"))
+def _is_directory(path: str, location: str, expression: str) -> bool:
+    """Whether the directory at `path` is meant as one: `./name` always, `name` unless it can be a module."""
+    if "/" in location or location in (".", ".."):
+        return True
+    return not (expression or os.path.isfile(os.path.join(path, "__init__.py")) or os.path.isfile(path + ".py"))
 
 
 def _from_module(module: ModuleType, name: str, expression: str) -> tuple[Application, str]:
@@ -242,7 +244,9 @@ def _call(factory: Any, expression: str, spelled: str) -> Any:
             f"{spelled} cannot be read; a factory takes literal arguments only, as in create_app('prod', debug=True)"
         ) from None
     if not callable(factory):
-        raise SettingError(f"{spelled}: a {type(factory).__name__} cannot be called; leave the parentheses off")
+        raise SettingError(
+            f"{spelled}: that is of type {type(factory).__name__} and cannot be called; leave the parentheses off"
+        )
     try:
         return factory(*arguments, **keywords)
     except (Exception, SystemExit) as error:
@@ -257,7 +261,7 @@ def _check_application(value: Any, name: str, expression: str) -> None:
     if not callable(value):
         if expression.endswith(")"):
             raise SettingError(f"{spelled} returned {value!r:.80}, which is no application; does it end with return?")
-        raise SettingError(f"{spelled} is a {type(value).__name__}, which cannot be called; name the application")
+        raise SettingError(f"{spelled} is of type {type(value).__name__} and cannot be called; name the application")
     code = getattr(value, "__code__", None)
     called = code or getattr(getattr(type(value), "__call__", None), "__code__", None)  # noqa: B004
     if called is not None and called.co_flags & CO_COROUTINE:

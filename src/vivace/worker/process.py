@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from typing import TYPE_CHECKING
 
-from vivace.errors import SettingError
 from vivace.worker.console import Console
 from vivace.worker.server import SOFTWARE, Server, open_listeners, settle_memory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
@@ -21,14 +19,9 @@ if TYPE_CHECKING:
 def run(settings: Settings, app: Callable[..., Iterable[bytes]], name: str = "") -> int:
     """Serves `app` until SIGINT or SIGTERM; returns the exit code. Raises SettingError where it cannot listen."""
     console = Console(settings.log_level)
-    try:
-        listeners = open_listeners(settings, os.environ)
-        raise_descriptor_limit(settings.connections_max, console)
-        server = Server(app, settings, listeners, console=console)
-    except SettingError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"vivace: {problem}\n")
-        return 1
+    listeners = open_listeners(settings, os.environ)
+    raise_descriptor_limit(settings.connections_max, console)
+    server = Server(app, settings, listeners, console=console)
     stopping = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from vivace import __version__
 from vivace.connection.loop import Loop
@@ -22,6 +21,7 @@ from vivace.schedule.policy import Policy
 from vivace.worker.console import Console
 from vivace.wsgi.files import FileWrapper
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
@@ -113,9 +113,13 @@ def make_plan(
         setattr(plan, name, getattr(settings, name))
     plan.app = app
     plan.heads = ResponseHeads(settings.server_header)
-    limits = plan.limits = HeadLimits()
-    for name in ("request_line_bytes_max", "head_bytes_max", "fields_max", "field_bytes_max", "underscores"):
-        setattr(limits, name, getattr(settings, name))
+    plan.limits = HeadLimits(
+        settings.request_line_bytes_max,
+        settings.head_bytes_max,
+        settings.fields_max,
+        settings.field_bytes_max,
+        settings.underscores,
+    )
     lanes = settings.lanes if settings.threads > 1 else "inline"
     plan.policy = Policy(tick_s=settings.tick_s, gil=gil, lanes=lanes)
     plan.report = console.report

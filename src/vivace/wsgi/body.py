@@ -10,7 +10,8 @@ Must not know sockets: a stream gets its blocks from a function.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,13 +21,12 @@ Must not know: sockets, threads, clocks, settings, other requests.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vivace.errors import ApplicationError, PeerGone
 from vivace.http1.head import CHUNKED
 from vivace.http1.response import NO_BODY, UNTIL_CLOSE
 from vivace.wsgi.files import FileWrapper
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
@@ -50,20 +49,28 @@ class Exchange:
         "_heads",
         "_left",
         "_report",
-        "_sink",
+        "allowance_s",
         "body_bytes",
         "date",
         "framing",
         "headers",
         "keep",
+        "sink",
         "status",
     )
 
     def __init__(
-        self, sink: Any, flags: int, heads: ResponseHeads, date: bytes, report: Callable[..., None]
+        self,
+        sink: Any,
+        flags: int,
+        heads: ResponseHeads,
+        date: bytes,
+        report: Callable[..., None],
+        allowance_s: float,
     ) -> None:
         # given
-        self._sink = sink
+        self.allowance_s = allowance_s  # for the monitor: an exchange is the baton while it runs inline
+        self.sink = sink
         self._flags = flags
         self._heads = heads
         self.date = date
@@ -74,6 +81,11 @@ class Exchange:
         # how the body is framed, once the head is out (None before)
         self.framing: int | None = None
         self.body_bytes = 0
+
+    _left: int
+    """Bytes of a body with a Content-Length that are still to come, once the head is out."""
+    keep: bool
+    """Whether the connection may carry another request, once the head is out."""
 
     def run(
         self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]
@@ -158,7 +170,7 @@ class Exchange:
         self.body_bytes = size
         if framing == UNTIL_CLOSE or size <= JOIN_BYTES_MAX:
             return head + block
-        self._sink.put_pair(head, block)
+        self.sink.put_pair(head, block)
         return b""
 
     def _stream(self, body: Iterable[bytes]) -> bytes:
@@ -182,20 +194,19 @@ class Exchange:
 
     def _put_block(self, block: bytes, length: int | None) -> None:
         """One block, with the head before it if that is not out yet. `length`: of the whole body, if known."""
-        self._checked(block)
+        if not self._checked(block):
+            return  # sends nothing, not even the head (PEP 3333), and is no last chunk (RFC 9112 section 7.1)
         size = len(block)
         head = b""
         framing = self.framing
         if framing is None:
-            if not block:
-                return
             head, framing = self._encode(length)
         if framing >= 0:
             if size > self._left:
                 self.keep = False
                 block = block[: self._left]
                 if head or block:
-                    self._sink.put(head + block)
+                    self.sink.put(head + block)
                 self.body_bytes += len(block)
                 self._left = 0
                 raise ApplicationError(f"the body has more bytes than its Content-Length, {framing}")
@@ -204,31 +215,31 @@ class Exchange:
             block = b"%x\r\n%b\r\n" % (size, block)
         elif framing == NO_BODY:
             if head:
-                self._sink.put(head)
+                self.sink.put(head)
             return
         self.body_bytes += size
         if head and size > JOIN_BYTES_MAX:
-            self._sink.put_pair(head, block)
+            self.sink.put_pair(head, block)
         elif head or block:
-            self._sink.put(head + block)
+            self.sink.put(head + block)
 
     def _put_file(self, body: FileWrapper, region: tuple[int, int, int]) -> bool:
         fd, offset, size = region
         head, framing = self._encode(size)
         if framing == NO_BODY:
-            self._sink.put(head)
+            self.sink.put(head)
             return False
         if framing > size:
             self.framing = None
             raise ApplicationError(f"the file has {size} bytes left, but Content-Length says {framing}")
         count = framing if framing >= 0 else size
         self.body_bytes = count
-        taken: bool = self._sink.put_file(head, body, (fd, offset, count))
+        taken: bool = self.sink.put_file(head, body, (fd, offset, count))
         return taken
 
     def _finish(self) -> bytes:
         if self.framing == CHUNKED:
-            self._sink.put(b"0\r\n\r\n")
+            self.sink.put(b"0\r\n\r\n")
         elif self.framing is not None and self.framing >= 0 and self._left:
             raise ApplicationError(
                 f"the body ended {self._left} bytes short of its Content-Length, {self.framing}"
@@ -270,10 +281,10 @@ class Exchange:
                 self.body_bytes = len(FAILED_BODY)
                 answer += FAILED_BODY
         else:
-            self._sink.abort(self.framing == UNTIL_CLOSE)
+            self.sink.abort(self.framing == UNTIL_CLOSE)
         if isinstance(error, KeyboardInterrupt):
             if answer:
-                self._sink.put(answer)
+                self.sink.put(answer)
             raise error
         return answer, self.keep
 
