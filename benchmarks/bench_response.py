@@ -38,8 +38,8 @@ def cases() -> dict[str, Callable[[int], Case]]:
         "200, 1 field, length known": lambda n: ("200 OK", [html], 0, 512),
         "200, 5 fields": lambda n: ("200 OK", [*safe, two[1]], 0, 13),
         "200, 2 fields, close": lambda n: ("200 OK", [*two], 4, 13),
-        "200, 2 fields, a new length": lambda n: ("200 OK", [html, ("Content-Length", str(n))], 0, n),
-        "200, 5 fields, a new length": lambda n: ("200 OK", [*safe, ("Content-Length", str(n))], 0, n),
+        "200, 2 fields, a new length": lambda n: ("200 OK", [html, ("Content-Length", str(10000 + n))], 0, n),
+        "200, 5 fields, a new length": lambda n: ("200 OK", [*safe, ("Content-Length", str(10000 + n))], 0, n),
         "200, 6 fields, a new cookie": lambda n: (
             "200 OK",
             [*safe, two[1], ("Set-Cookie", f"id={n:032x}; Path=/")],

@@ -19,10 +19,11 @@ from random import Random
 
 from benchmarks.simulated_machine import FREE, RUN, SLEEP, Machine, Op
 from benchmarks.simulated_server import MS, US, Call, Server, Stream
+from vivace.config.load import from_keywords
 
-SWITCH_S = 0.2 * MS
+SWITCH_S = from_keywords().switch_interval_s
 POLICIES = {"vivace": "learn", "pool": "pool", "inline": "inline"}
-LOOP_S = 20 * US  # what the server itself computes for one request
+LOOP_S = 18 * US  # what the server itself computes for one request
 
 # What applications do
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from random import Random
 
 from benchmarks.simulated_machine import FREE, PARK, RUN, SLEEP, Machine, Op, Thread
+from vivace.config.load import from_keywords
 from vivace.schedule.heavy import HeavyQueue
 from vivace.schedule.policy import INLINE, POOL, Policy, Route, overdue
 from vivace.schedule.routes import RouteTable
@@ -27,7 +28,7 @@ ENCODE, SEND = (RUN, 2.5 * US), (FREE, 6.5 * US)
 PUT, GET = (RUN, 8 * US), (RUN, 8 * US)
 LOOK = (RUN, 3 * US)  # the monitor, once a tick
 THREAD_START_S = 80 * US
-TICK_S = 2 * MS
+TICK_S = from_keywords().tick_s
 
 Call = tuple[str, list[Op]]  # the path asked for, and what the application does
 

@@ -185,7 +185,7 @@ def test_refused(serve_bare: Serve, name: str) -> None:
             with Client(server) as client:
                 refuse(client, data + request("/smuggled"), status)
         with Client(server) as client:
-            client.send(request("/before") * 2)
+            client.send(request("/before", "X-A: 1") * 2)
             assert [response.body for response in client.read_responses(2)] == [b"answered"] * 2
             refuse(client, data, status)
     counts = server.server.loop.closed.snapshot()

@@ -74,6 +74,7 @@ class Connection:
         "buffer",
         "close_reason",
         "environ",
+        "exchange",
         "expires",
         "fd",
         "flags",
@@ -112,6 +113,7 @@ class Connection:
         # the request that it holds
         self.environ: Any = None
         self.flags = 0
+        self.exchange: Any = None  # while the application reads the body itself
         self.arrived = 0.0
         # writing
         self.pending: deque[Any] | None = None

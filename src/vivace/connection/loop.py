@@ -325,7 +325,9 @@ class Loop(Serving):
     def on_ready(self, table: list[Any], now: float) -> bool:
         """Connections handed back with the next request already read."""
         for _ in range(len(self.ready)):
-            if self.serve_buffer(self.ready.popleft(), table, now):
+            conn = self.ready.popleft()
+            conn.state = IDLE
+            if self.serve_buffer(conn, table, now):
                 return True
         return False
 

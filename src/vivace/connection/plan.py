@@ -47,6 +47,8 @@ class Plan:
     """Takes the environ that the application would get and returns the one it does get."""
     log: Callable[[dict[str, Any], str | None, int, float], None] | None = None
     """After each response: environ, status, bytes of body, seconds in the application."""
+    refused: Callable[[dict[str, Any], int, str], None] | None = None
+    """After a refusal: environ (REMOTE_ADDR and REMOTE_PORT alone, where the head was not read), status, detail."""
     accept: Callable[..., tuple[int, Any]] | None = None
     """Takes a listening socket, returns (descriptor, peer's address); raises OSError where there is none."""
     report: Callable[[dict[str, Any], BaseException], None]
@@ -57,5 +59,7 @@ class Plan:
     """A request body could not be kept."""
     on_tick: Callable[[], None] | None = None
     """Called every `LOG_PERIOD_S` while there are connections, and when the last one has gone."""
+    idle_s: float = -1.0
+    """How long the loop may wait while there is no connection, and `on_tick` with it; -1: for ever."""
     warn: Callable[[str], None]
     """One line for the operator."""

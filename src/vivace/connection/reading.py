@@ -191,8 +191,9 @@ class Reader:
             conn.state = HEAD
             conn.expires = now + self._head_timeout_s
         size = len(conn.buffer)
-        # Looked at again each time it has grown by a quarter: a head in drops costs no more than a head in one piece.
-        if size > conn.scanned * 5 // 4 or size > self._limits.head_bytes_max:
+        # Looked at again when a line has ended (there are at most fields_max of them) and when it has grown by a
+        # quarter: so a head that comes in drops costs little more than one that comes in one piece.
+        if size > conn.scanned * 5 // 4 or conn.buffer.find(b"\n", conn.scanned) >= 0:
             incomplete_head(bytes(conn.buffer), self._limits)
             conn.scanned = size
 
@@ -265,6 +266,8 @@ class Reader:
             except Refused as refused:
                 conn.close_reason = "refused"
                 raise ValueError(refused.detail) from refused
+            if incoming.done:
+                conn.exchange.flags = conn.flags  # the connection can go on
             block = b"".join(blocks)
             if block:
                 return block
@@ -273,10 +276,12 @@ class Reader:
     def _receive(self, conn: Connection, incoming: Incoming) -> bytes:
         if incoming.promised:
             incoming.promised = False
-            try:
-                conn.put(CONTINUE)
-            except PeerGone:
-                raise ConnectionResetError("the client is gone") from None
+            # RFC 9110 section 15.2: interim responses come before the final one.
+            if conn.exchange.framing is None:
+                try:
+                    conn.put(CONTINUE)
+                except PeerGone:
+                    raise ConnectionResetError("the client is gone") from None
         while True:
             try:
                 data = os.read(conn.fd, READ_BYTES)
@@ -299,8 +304,9 @@ class Reader:
             incoming.spool.close()
             return True
         self._lazy.discard(conn)
-        if not incoming.done and not incoming.promised:
-            self._drain(conn, incoming)
+        conn.exchange = None
+        if not incoming.done:
+            conn.close_reason = conn.close_reason or "unread"
         return bool(incoming.done)
 
     def forget(self, conn: Connection) -> None:
@@ -310,13 +316,3 @@ class Reader:
             self._lazy.discard(conn)
             if incoming.spool is not None:
                 incoming.spool.close()
-
-    def _drain(self, conn: Connection, incoming: Incoming) -> None:
-        """Drops what has already come of an unread body; what is still under way ends the connection."""
-        try:
-            if conn.at >= len(conn.buffer):
-                conn.buffer = os.read(conn.fd, READ_BYTES)
-                conn.at = 0
-            _, conn.at = incoming.decode(conn.buffer, conn.at)
-        except (OSError, Refused):
-            pass

@@ -14,6 +14,7 @@ REASONS = {
     "done": "the response was the last one (Connection: close, HTTP/1.0)",
     "refused": "a request broke HTTP or a limit and was refused",
     "overload": "a request waited past its queue deadline and was refused",
+    "unread": "the application answered without reading the whole body that it asked to read itself",
     "aborted": "the application failed when the head was already out",
     "keepalive_timeout": "nothing came for keepalive_timeout_s",
     "head_timeout": "the head was not complete after head_timeout_s",

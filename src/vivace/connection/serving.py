@@ -118,12 +118,17 @@ class Serving:
         environ, conn.environ = conn.environ, None
         if self.prepare is not None:
             environ = self.prepare(environ)
-        flags = conn.flags | CLOSE if self.stopping else conn.flags
+        if self.stopping:
+            conn.flags |= CLOSE
         watch = route.watch
         started = clock()
         cpu = thread_clock() if watch else 0.0
         waits = own_waits() if watch else 0
-        exchange = Exchange(conn, flags, self.heads, self.date, self.report, route.allowance_s)
+        exchange = Exchange(conn, conn.flags, self.heads, self.date, self.report, route.allowance_s)
+        if conn.incoming is not None and conn.incoming.spool is None:
+            # Until the body is read to its end nobody knows where the next request begins.
+            exchange.flags |= CLOSE
+            conn.exchange = exchange
         conn.table = table
         if table is not None:
             if watch and self.monitor.drowsy:
@@ -253,12 +258,13 @@ class Serving:
             conn.expires = clock() + self.plan.body_timeout_s
             self.set_mode(conn, READ)
             return
-        conn.state = IDLE
         if conn.at < len(conn.buffer):
+            conn.state = RUNNING  # events are none of its business until the loop takes it from `ready`
             self.ready.append(conn)
             if not leading:
                 self.poller.wake()
             return
+        conn.state = IDLE
         conn.buffer = b""
         conn.at = 0
         conn.expires = clock() + self.plan.keepalive_timeout_s
@@ -279,6 +285,8 @@ class Serving:
     def refuse(self, conn: Connection, status: int, detail: str, reason: str) -> None:
         """Answers `status` and ends the connection. Owner."""
         head_only = conn.environ is not None and bool(conn.flags & HEAD)
+        if self.plan.refused is not None:
+            self.plan.refused(conn.environ or {"REMOTE_ADDR": conn.host, "REMOTE_PORT": conn.port}, status, detail)
         conn.environ = None
         conn.keep_alive = False
         conn.close_reason = reason
@@ -309,14 +317,15 @@ class Serving:
         self.reader.forget(conn)
         if conn.pending:
             conn.drop_pending(self.plan.on_error)
-        self.conns.pop(conn.fd, None)
+        fd, conn.fd = conn.fd, -1  # whoever still holds the connection must not reach its successor
+        self.conns.pop(fd, None)
         if conn.mode and not self.done:
             # Closing alone is not enough: a forked child of the application may share the open file.
             try:
-                self.poller.remove(conn.fd)
+                self.poller.remove(fd)
             except (OSError, ValueError):
                 pass
-        os.close(conn.fd)
+        os.close(fd)
         if self.stopping or self.full:
             self.poller.wake()  # somebody waits for this
 

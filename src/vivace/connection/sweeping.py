@@ -48,7 +48,7 @@ class Sweeper:
         )
         self._period_s = min(1.0 if plan.on_tick is None else LOG_PERIOD_S, max(0.01, shortest / 4))
         self.next_s = 0.0
-        self.timeout_s = -1.0
+        self.timeout_s = plan.idle_s
         self._stop_by_s = 0.0
 
     def awake(self) -> None:
@@ -81,7 +81,7 @@ class Sweeper:
         if loop.plan.on_tick is not None:
             loop.plan.on_tick()
         if not loop.conns and not loop.stopping:
-            self.timeout_s = -1.0
+            self.timeout_s = loop.plan.idle_s
         if self._stop_by_s and now > self._stop_by_s:
             self._cut_off()
 

@@ -24,7 +24,7 @@ from vivace.errors import Refused
 from vivace.http1.fields import CONTROLS, TOKEN, is_token
 
 SIZE_DIGITS_MAX = 16  # 64 bits
-LINE_BYTES_MAX = 4096  # a size with extensions, as in http.server's readers of one line by others: 4 to 64 KiB
+LINE_BYTES_MAX = 4096  # a size with its extensions, as in Go's net/http
 EXTENSIONS_BYTES_MAX = 16384  # in all, as in Go's net/http (CVE-2023-39326)
 TRAILERS_BYTES_MAX = 16384
 TRAILERS_MAX = 100
@@ -107,7 +107,7 @@ class ChunkedDecoder:
         """Refuse a growing line as soon as it cannot become a good one."""
         if self._state == _DATA_END and line != b"\r":
             raise Refused(400, "a chunk is longer than its size (RFC 9112 section 7.1)")
-        if self._state == _SIZE and line[:1] not in (b"", *(b"%c" % digit for digit in _HEXDIGITS)):
+        if self._state == _SIZE and line[0] not in _HEXDIGITS:
             raise Refused(400, "a chunk size is not a hexadecimal number (RFC 9112 section 7.1)")
         self._check_line(line)
 

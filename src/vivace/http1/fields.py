@@ -38,6 +38,7 @@ CONTROLS = bytes(byte if byte == 0x09 or (byte >= 0x20 and byte != 0x7F) else or
 LINES_MAX = 4096  # lines kept; a client has 6 to 15 of them, and shares most with other clients
 LINE_BYTES_MAX = 256  # the longest line kept: a browser's User-Agent and Accept fit
 NAMES_MAX = 1024  # names kept; the IANA registry of field names has some 250
+NAME_BYTES_MAX = 64  # the longest name kept: registered ones have up to 42
 NAME_LINES_MAX = 256  # lines kept of one name: with more, it varies too much to be worth keeping
 NAME_MISSES_MAX = 16384  # new lines of such a name after which everything is learnt again
 
@@ -75,7 +76,7 @@ def read_new(new: list[bytes], entries: list[Any]) -> int:
             if line.translate(CONTROLS) != line:
                 raise Refused(400, "a field line holds a control character, or CR or LF alone (RFC 9110 section 5.5)")
             name, colon, value = line.partition(b":")
-            key, odd = names(name) or _learn(name, colon)
+            key, odd = (colon and names(name)) or _learn(name, colon)
             entries[index] = entry = (key, value.strip(b" \t").decode("latin-1"))
             oddities |= odd or _keep(line, entry)
     return oddities
@@ -130,9 +131,11 @@ def _learn(name: bytes, colon: bytes) -> tuple[str, int]:
     # Content_Type must not pose as Content-Type: only a name as registered loses its HTTP_.
     if odd & UNDERSCORE or key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = "HTTP_" + key
-    if len(_names) >= NAMES_MAX:
-        forget()
-    _names[name] = known = (key, odd)
+    known = (key, odd)
+    if len(name) <= NAME_BYTES_MAX:
+        if len(_names) >= NAMES_MAX:
+            forget()
+        _names[name] = known
     return known
 
 

@@ -23,9 +23,9 @@ LENGTH_DIGITS_MAX = 18  # fits any file offset; int() of long strings is quadrat
 def body_length(content_length: str | None, transfer_encoding: str | None = None, http10: bool = False) -> int:
     """Length in bytes, 0 for no body, or CHUNKED. Raises Refused 400, 413 or 501."""
     if transfer_encoding is not None:
-        _check_coding(transfer_encoding, http10)
         if content_length is not None:
             raise Refused(400, "both Content-Length and Transfer-Encoding (RFC 9112 section 6.1)")
+        _check_coding(transfer_encoding, http10)
         return CHUNKED
     if content_length is None:
         return 0

@@ -144,7 +144,7 @@ def _check_limits(size: int, lines: list[bytes], limits: HeadLimits) -> None:
         raise Refused(431, f"there are more than {limits.fields_max} fields")
     if size > limits.head_bytes_max:
         raise Refused(431, f"the head is longer than {limits.head_bytes_max} bytes")
-    if max(map(len, lines)) > limits.field_bytes_max and any(len(line) > limits.field_bytes_max for line in lines[1:]):
+    if any(len(line) > limits.field_bytes_max for line in lines[1:]):
         raise Refused(431, f"a field is longer than {limits.field_bytes_max} bytes")
 
 
@@ -207,12 +207,12 @@ def _frame(environ: dict[str, Any], flags: int) -> tuple[int, int]:
     return length, flags
 
 
-_TAIL = 4096  # bytes of a growing head looked at again; a head mostly comes whole
+_TAIL = 4096  # bytes of a growing head that are looked at again
 _TCHAR = bytes(byte for byte in range(256) if is_token(chr(byte)))
 
 
 def incomplete_head(buffer: bytes, limits: HeadLimits) -> None:
-    """Refuse what can never become a head: raises Refused 400, 414, 431 or 501 as early as it can.
+    """Refuse what can never become a head, as early as it shows: raises Refused 400, 414, 431, 501 or 505.
 
     `buffer` begins at a request line and holds no CRLF CRLF yet. A lone CR is let pass: it may be half of the
     empty line that a caller skips (RFC 9112 section 2.2).
@@ -222,22 +222,23 @@ def incomplete_head(buffer: bytes, limits: HeadLimits) -> None:
     end = buffer.find(b"\n")
     if end < 0:
         method, space, _ = buffer[: METHOD_CHARS_MAX + 1].partition(b" ")
-        if method.translate(None, _TCHAR).rstrip(b"\r") or (space and not method):
-            raise Refused(400, "this is not HTTP: TLS or another protocol on a plain port?")
+        if method.translate(None, _TCHAR) or (space and not method):
+            raise Refused(400, "this is not HTTP: perhaps TLS, or another protocol, on a plain port")
         if len(method) > METHOD_CHARS_MAX:
             raise Refused(501, "the method is unknown, and longer than any known one")
-        if len(buffer) > limits.request_line_bytes_max + 1:
-            raise Refused(414, f"the request line is longer than {limits.request_line_bytes_max} bytes")
-        return
-    if end > limits.request_line_bytes_max + 1:
+    if (len(buffer) if end < 0 else end) > limits.request_line_bytes_max + 1:
         raise Refused(414, f"the request line is longer than {limits.request_line_bytes_max} bytes")
-    if buffer.count(b"\n") > limits.fields_max + 1:
-        raise Refused(431, f"there are more than {limits.fields_max} fields")
+    if end >= 0:
+        if buffer[end - 1 : end] != b"\r":
+            raise Refused(400, "a line of the head ends with LF alone (RFC 9112 section 2.2)")
+        read_request_line(buffer[: end - 1])
+        if buffer.count(b"\n") > limits.fields_max + 1:
+            raise Refused(431, f"there are more than {limits.fields_max} fields")
+        if len(buffer) - buffer.rfind(b"\n") > limits.field_bytes_max + 2:
+            raise Refused(431, f"a field is longer than {limits.field_bytes_max} bytes")
     if len(buffer) > limits.head_bytes_max:
         raise Refused(431, f"the head is longer than {limits.head_bytes_max} bytes")
-    if len(buffer) - buffer.rfind(b"\n") > limits.field_bytes_max + 2:
-        raise Refused(431, f"a field is longer than {limits.field_bytes_max} bytes")
-    tail = buffer[-_TAIL:]
-    bare = tail.replace(b"\r\n", b"")
-    if buffer[end - 1 : end] != b"\r" or bare[1:-1].translate(fields.CONTROLS) != bare[1:-1]:
-        raise Refused(400, "the head holds a control character, or a CR or LF alone (RFC 9112 section 2.2)")
+    # The first byte may be the LF of a CRLF cut by _TAIL, a CR at the end the beginning of one.
+    bare = buffer[-_TAIL:].replace(b"\r\n", b"").removesuffix(b"\r")[1:]
+    if bare.translate(fields.CONTROLS) != bare:
+        raise Refused(400, "the head holds a control character, or CR or LF alone (RFC 9112 section 2.2)")

@@ -28,7 +28,8 @@ UNTIL_CLOSE, NO_BODY = -2, -3  # framings, beside CHUNKED = -1 and a length
 
 HEADS_MAX = 1024  # heads kept of one second
 LINES_MAX = 4096
-LINE_BYTES_MAX = 512  # the longest line kept: a Content-Security-Policy may take some hundreds
+VALUE_CHARS_MAX = 512  # the longest value kept: a Content-Security-Policy may take some hundreds
+LENGTH_KEPT_MAX = 9999  # lines of longer lengths are not kept: they repeat less, and their bodies cost more
 STATUSES_MAX = 128  # statuses kept; RFC 9110 defines 45
 NAMES_MAX = 1024
 
@@ -51,7 +52,7 @@ _HOP_BY_HOP = frozenset(
 
 # What a name means to the encoder, as flags.
 _LENGTH, _PRIVATE, _DATE, _SERVER = 1, 2, 4, 8
-_MEANINGS = {"content-length": _LENGTH, "date": _DATE | _PRIVATE, "server": _SERVER | _PRIVATE}
+_MEANINGS = {"content-length": _LENGTH, "date": _DATE, "server": _SERVER}
 _BODILESS = frozenset((204, 205, 304))
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ class ResponseHeads:
     def __init__(self, server: str) -> None:
         """`server` is the value of the Server field, "" for none. Raises SettingError."""
         try:
-            self._server = b"Server: %b\r\n" % _latin1("Server", server).strip(b" \t") if server else b""
+            self._server = b"Server: %b\r\n" % _latin1(server, "Server").strip(b" \t") if server else b""
         except ApplicationError as error:
             raise SettingError(f"server: {error}") from None
         # What encode returns, for the present `_date`
@@ -76,8 +77,8 @@ class ResponseHeads:
         # own lines of the application, as flags -> the lines of the server, to the end of the head
         self._ends: dict[int, bytes] = {}
         self._on_new_date(b"")
-        # (name, value) -> line, of names that mean nothing to the encoder
-        self._lines: dict[tuple[str, str], bytes] = {}
+        # (name, value) -> (meaning, line, length if it is Content-Length), of lines that may be kept
+        self._lines: dict[tuple[str, str], tuple[int, bytes, int]] = {}
         # name -> (meaning, b"name: ")
         self._names: dict[str, tuple[int, bytes]] = {}
         # status -> (code, status line)
@@ -117,31 +118,37 @@ class ResponseHeads:
         known = self._lines.get
         # 1. The application's lines.
         for header in headers:
-            kept = known(header)
-            if kept is None:
-                meaning, kept = self._read_header(header)
+            meaning, line, size = known(header) or self._read_header(header)
+            parts.append(line)
+            if meaning:
+                meanings |= meaning
                 if meaning == _LENGTH:
                     if told is not None:
                         raise ApplicationError("Content-Length is given twice")
-                    told = _content_length(header[1])
-                    continue
-                meanings |= meaning
-            parts.append(kept)
-        # 2. The framing, and the connection's line.
-        if told is not None and not flags and code not in _BODILESS:
-            framing, keep_alive = told, True
-            parts.append(b"Content-Length: %d\r\n" % told)
+                    told = size
+        # 2. The framing (RFC 9112 section 6.3), and the connection's line.
+        keep_alive = not flags & CLOSE
+        if code in _BODILESS or flags & HEAD:
+            framing = NO_BODY
+            _tell_bodiless(parts, code, told, length)
+        elif told is not None:
+            framing = told
+        elif length is not None:
+            framing = length
+            parts.append(b"Content-Length: %d\r\n" % length)
+        elif flags & HTTP10:
+            framing, keep_alive = UNTIL_CLOSE, False
         else:
-            framing, line, keep_alive = _frame(code, told, flags, length)
-            parts.append(line)
-            if not keep_alive:
-                parts.append(b"Connection: close\r\n")
-            elif flags & HTTP10:
-                parts.append(b"Connection: keep-alive\r\n")
+            framing = CHUNKED
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        if not keep_alive:
+            parts.append(b"Connection: close\r\n")
+        elif flags & HTTP10:
+            parts.append(b"Connection: keep-alive\r\n")
         # 3. The server's own lines.
         parts.append(self._ends[meanings & (_DATE | _SERVER)])
         encoded = (b"".join(parts), framing, keep_alive)
-        if not meanings and len(self._heads) < HEADS_MAX and _are_exact(status, headers):
+        if not meanings & _PRIVATE and len(self._heads) < HEADS_MAX and _are_exact(status, headers):
             self._heads[key] = encoded
         return encoded
 
@@ -158,7 +165,7 @@ class ResponseHeads:
 
     def _read_status(self, status: str) -> tuple[int, bytes]:
         """(code, status line). Raises ApplicationError."""
-        encoded = _latin1("the status", status)
+        encoded = _latin1(status)
         digits = encoded[:3]
         # 1. Three digits, 2. a space, 3. of a final response (RFC 9110 section 15: up to 599).
         if not digits.isdigit() or encoded[3:4] != b" ":
@@ -172,22 +179,27 @@ class ResponseHeads:
             self._statuses[status] = read
         return read
 
-    def _read_header(self, header: tuple[str, str]) -> tuple[int, bytes]:
-        """(meaning, line), or (_LENGTH, b""). Raises ApplicationError."""
+    def _read_header(self, header: tuple[str, str]) -> tuple[int, bytes, int]:
+        """(meaning, line, length if it is Content-Length, else 0). Raises ApplicationError."""
         if not isinstance(header, tuple) or len(header) != 2:
-            raise ApplicationError(f"a header is not a tuple of name and value (PEP 3333): {header!r}")
+            raise ApplicationError(f"a header is not a tuple of name and value but {type(header).__name__} (PEP 3333)")
         name, value = header
+        exact = type(header) is tuple and type(name) is type(value) is str
         if type(name) is not str:
             name = _plain("the name of a header", name)
         meaning, begin = self._names.get(name) or self._read_name(name)
         if meaning == _LENGTH:
-            return meaning, begin
-        line = begin + _latin1(name, value).strip(b" \t") + b"\r\n"
-        if not meaning and len(line) <= LINE_BYTES_MAX and type(header[0]) is type(value) is str:
+            size = _content_length(value)
+            kept = size <= LENGTH_KEPT_MAX
+            read = (meaning, b"%b%d\r\n" % (begin, size), size)
+        else:
+            read = (meaning, begin + _latin1(value, name).strip(b" \t") + b"\r\n", 0)
+            kept = not meaning and len(value) <= VALUE_CHARS_MAX
+        if kept and exact:
             if len(self._lines) >= LINES_MAX:
                 self._lines.clear()
-            self._lines[header] = line
-        return meaning, line
+            self._lines[header] = read
+        return read
 
     def _read_name(self, name: str) -> tuple[int, bytes]:
         """(meaning, b"name: "). Raises ApplicationError."""
@@ -204,26 +216,18 @@ class ResponseHeads:
         return read
 
 
-def _frame(code: int, told: int | None, flags: int, length: int | None) -> tuple[int, bytes, bool]:
-    """(framing, the line that tells it, whether the connection persists); `told` is the application's length."""
-    keep_alive = not flags & CLOSE
-    if code == 204:  # RFC 9110 section 8.6: no Content-Length in 1xx and 204
-        return NO_BODY, b"", keep_alive
-    if code == 205:  # RFC 9110 section 15.3.6: no content, and told so
-        return NO_BODY, b"Content-Length: 0\r\n", keep_alive
-    if flags & HEAD or code == 304:
-        # RFC 9110 section 8.6: the length the GET, or the 200, would have had. An empty body does not
-        # tell: frameworks leave it out in answers to HEAD.
-        if told is None and length and code != 304:
-            told = length
-        return NO_BODY, b"" if told is None else b"Content-Length: %d\r\n" % told, keep_alive
-    if told is None:
-        told = length
-    if told is not None:
-        return told, b"Content-Length: %d\r\n" % told, keep_alive
-    if flags & HTTP10:  # RFC 9112 section 6.3: the body ends where the connection does
-        return UNTIL_CLOSE, b"", False
-    return CHUNKED, b"Transfer-Encoding: chunked\r\n", keep_alive
+def _tell_bodiless(parts: list[bytes], code: int, told: int | None, length: int | None) -> None:
+    """Put right, in the lines so far, the length of a response without a body."""
+    if code == 204 or code == 205:
+        # RFC 9110 section 8.6: 204 has no Content-Length; section 15.3.6: that of 205 is 0.
+        if told is not None:
+            parts[:] = [line for line in parts if line[:15].lower() != b"content-length:"]
+        if code == 205:
+            parts.append(b"Content-Length: 0\r\n")
+    elif told is None and length and code != 304:
+        # RFC 9110 section 8.6: HEAD tells the length of the answer to GET, and 304 that of the 200. That is not the
+        # length of an empty body: applications leave the body of an answer to HEAD out.
+        parts.append(b"Content-Length: %d\r\n" % length)
 
 
 def _content_length(value: str) -> int:
@@ -241,19 +245,27 @@ def _plain(what: str, text: str) -> str:
     return str.__str__(text)
 
 
-def _latin1(what: str, text: str) -> bytes:
-    """`text` as bytes, if it may stand on a status or field line. Raises ApplicationError."""
+def _latin1(text: str, name: str = "") -> bytes:
+    """A status, or the value of the header `name`, as bytes. Raises ApplicationError, which leaves the value out:
+    it may be secret."""
     try:
         encoded = str.encode(text, "latin-1")
-    except UnicodeEncodeError:
-        raise ApplicationError(f"{what} is not latin-1 (PEP 3333): {text!r}") from None
-    except TypeError:
-        raise ApplicationError(f"{what} is not a str but {type(text).__name__} (PEP 3333)") from None
+    except (TypeError, UnicodeEncodeError):
+        text = _plain(_what(name), text)
+        at, character = next((at, character) for at, character in enumerate(text) if character > "\xff")
+        raise ApplicationError(f"{_what(name)} is not latin-1 (PEP 3333): {character!r} at {at}") from None
     if encoded.translate(CONTROLS) != encoded:
-        raise ApplicationError(f"{what} holds a control character: {text!r}")
+        at = next(at for at, byte in enumerate(encoded) if CONTROLS[byte] != byte)
+        raise ApplicationError(f"{_what(name)} holds a control character: {chr(encoded[at])!r} at {at}")
     return encoded
 
 
+def _what(name: str) -> str:
+    return f"the value of the header {name}" if name else "the status"
+
+
 def _are_exact(status: str, headers: list[tuple[str, str]]) -> bool:
-    """Whether all are plain str: a subclass may be equal to a str that reads differently."""
-    return type(status) is str and all(type(name) is str and type(value) is str for name, value in headers)
+    """Whether these are no subclasses of str and tuple: those may be equal to what reads differently."""
+    return type(status) is str and all(
+        type(header) is tuple and type(header[0]) is type(header[1]) is str for header in headers
+    )

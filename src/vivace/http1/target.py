@@ -41,7 +41,7 @@ _STRANGERS = bytes(byte if 0x20 <= byte < 0x7F and byte != ord("#") else ord("\n
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # nothing to check, no flag
 # RFC 9112 section 2.3: HTTP-version = HTTP-name "/" DIGIT "." DIGIT
 _is_version = re.compile(r"HTTP/[0-9]\.[0-9]").fullmatch
-_is_escaped = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*").fullmatch
+_is_escaped = re.compile(r"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
 # RFC 3986 section 3.1: schemes are case-insensitive
 _absolute = re.compile(r"(?i:https?)://([^/?]*)(.*)").fullmatch
 
@@ -126,6 +126,8 @@ def _other_form(method: str, target: str) -> tuple[str, str]:
     authority, rest = absolute.groups()
     if not is_authority(authority):
         raise Refused(400, "the authority in the request target is not host or host:port")
+    if not rest and method == "OPTIONS":  # RFC 9112 section 3.2.4: the server as a whole is meant
+        return "*", authority
     return (rest if rest[:1] == "/" else "/" + rest), authority
 
 

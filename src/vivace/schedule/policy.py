@@ -41,7 +41,7 @@ REGAIN_S = 0.001
 # Averages and hysteresis, in samples.
 ALPHA = 0.2  # weight of the newest sample
 ALPHA_SHARE = 0.05  # ... in the share booked: slower than the calls in flight follow it, or it would oscillate
-CLIP = 8.0  # a sample counts for at most this many times the mean (and a tick)
+CLIP = 8.0  # a sample counts for at most this many times the mean (and two ticks)
 NEW_SAMPLES = 4  # quick ones after which a new route is no longer watched
 FORGET_SAMPLES = 64  # ... after which one slow one is forgotten
 CLEAN_SAMPLES = 16  # cheaper ones in a row that first bring a route down
@@ -179,6 +179,7 @@ class Policy:
         if first:
             self._newcomer(level == 2, cpu_s, blocked_s)
             self._settle(route, level)
+            route.clean = 1
         elif level > route.level:
             self._dearer(route)
         else:
@@ -190,7 +191,8 @@ class Policy:
             else:
                 route.clean = route.peak = 0
         if route.level == 2:
-            self._try_twins(route, wall_s, cpu_s, concurrency)
+            if cpu_s > AWAY_S and self.gil and self.cores > 1:
+                self._try_twins(route, wall_s, cpu_s, concurrency)
             share = self._share(route.cpu_s, route.blocked_s)
             if not first:
                 share = route.share + (share - route.share) * ALPHA_SHARE
@@ -251,14 +253,16 @@ class Policy:
     def _share(self, cpu_s: float, blocked_s: float) -> float:
         """The share of the GIL that a call off the loop's thread books, 1 / (calls of its kind at once).
 
-        1 + blocked / CPU calls keep one GIL busy; with SLACK, because they do not take turns by appointment.
-        It cannot run away: of n calls that only compute, each waits (n - 1) * CPU, `observe` believes 1 - RIVALRY
-        of it, and lets in 1 + SLACK * (1 - RIVALRY) * (n - 1) next, which is fewer.
+        1 + blocked / CPU calls keep one GIL busy; with SLACK, because they do not take turns by appointment. Twice as
+        many of those that compute too little to be in anybody's way.
+
+        It cannot run away: of n calls that only compute, each waits (n - 1) * CPU, `_blocked_s` believes 1 - RIVALRY
+        of it, and 1 + SLACK * (1 - RIVALRY) * (n - 1) are let in next (or twice that), which is fewer.
         """
         if not self.gil or cpu_s <= 0.0:
             return 0.0
         share = cpu_s / (cpu_s + SLACK * max(0.0, blocked_s))
-        return share * min(1.0, cpu_s / HEAVY_S)
+        return share if cpu_s > HEAVY_S else share / 2.0
 
     # Moving
 
@@ -267,11 +271,11 @@ class Policy:
         if route.samples == 1:
             route.wall_s, route.cpu_s, route.blocked_s = wall_s, cpu_s, blocked_s
             return
-        tick_s = self.tick_s
-        route.wall_s += (min(wall_s, CLIP * route.wall_s + tick_s) - route.wall_s) * ALPHA
-        route.cpu_s += (min(cpu_s, CLIP * route.cpu_s + tick_s) - route.cpu_s) * ALPHA
+        more_s = 2.0 * self.tick_s
+        route.wall_s += (min(wall_s, CLIP * route.wall_s + more_s) - route.wall_s) * ALPHA
+        route.cpu_s += (min(cpu_s, CLIP * route.cpu_s + more_s) - route.cpu_s) * ALPHA
         # May be negative, where less was waited for than could have been: so the mean is not biased.
-        most_s = CLIP * abs(route.blocked_s) + tick_s
+        most_s = CLIP * abs(route.blocked_s) + more_s
         route.blocked_s += (max(-most_s, min(blocked_s, most_s)) - route.blocked_s) * ALPHA
 
     def _newcomer(self, slow: bool, cpu_s: float, blocked_s: float) -> None:
@@ -340,7 +344,7 @@ class Policy:
         Nothing in one call tells. So now and then two are let in together: if neither takes longer for it, they
         may run on as many threads as there are cores. A mistake shows in the mean, and is taken back.
         """
-        if not self.gil or self.cores < 2 or route.cpu_s < AWAY_S or route.blocked_s > route.cpu_s:
+        if route.cpu_s < AWAY_S or route.blocked_s > route.cpu_s:
             return
         if route.frees:
             route.frees = route.wall_s < TWIN_STRETCH_MAX * route.cpu_s

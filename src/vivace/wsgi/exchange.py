@@ -45,13 +45,13 @@ class Exchange:
     """The state of one response. `run` is called once."""
 
     __slots__ = (
-        "_flags",
         "_heads",
         "_left",
         "_report",
         "allowance_s",
         "body_bytes",
         "date",
+        "flags",
         "framing",
         "headers",
         "keep",
@@ -71,7 +71,7 @@ class Exchange:
         # given
         self.allowance_s = allowance_s  # for the monitor: an exchange is the baton while it runs inline
         self.sink = sink
-        self._flags = flags
+        self.flags = flags
         self._heads = heads
         self.date = date
         self._report = report
@@ -101,7 +101,7 @@ class Exchange:
                 if type(block) is bytes:
                     size = len(block)
                     head, framing, keep = self._heads.encode(
-                        self.status, self.headers, self._flags, size, self.date
+                        self.status, self.headers, self.flags, size, self.date
                     )
                     if framing == size and size <= JOIN_BYTES_MAX:
                         self.body_bytes = size
@@ -250,7 +250,7 @@ class Exchange:
         if self.status is None:
             raise ApplicationError("the application returned without calling start_response")
         head, framing, self.keep = self._heads.encode(
-            self.status, self.headers, self._flags, length, self.date
+            self.status, self.headers, self.flags, length, self.date
         )
         self.framing = framing
         self._left = framing
@@ -274,7 +274,7 @@ class Exchange:
         if self.framing is None:
             self.status = FAILED
             answer, framing, self.keep = self._heads.encode(
-                FAILED, FAILED_HEADERS, self._flags, len(FAILED_BODY), self.date
+                FAILED, FAILED_HEADERS, self.flags, len(FAILED_BODY), self.date
             )
             self.framing = framing
             if framing != NO_BODY:
