@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 import plain_http1  # noqa: E402
-
 from vivace.http1.head import HeadLimits, parse_head  # noqa: E402
 
 ROUNDS = 500  # operations in one timing: short enough to fall between two interruptions

@@ -56,6 +56,7 @@ class Machine:
     def __init__(self, cores: int, switch_s: float | None) -> None:
         self.now_s = 0.0
         self.gil = switch_s is not None
+        self.cpu_s = 0.0  # of all threads, as time.process_time reads it
         self.current = Thread(iter(()))  # whose body runs
         self._switch_s = switch_s or 0.0
         self._until_s = 0.0
@@ -129,6 +130,7 @@ class Machine:
                 return
             self.now_s = end_s  # nothing can come between: no event needed
             thread.cpu_s += seconds
+            self.cpu_s += seconds
         if self._owner is thread:
             self._release_gil()
         self._release_core(thread)
@@ -154,6 +156,7 @@ class Machine:
     def _account(self, thread: Thread) -> None:
         done_s = self.now_s - thread.since_s
         thread.cpu_s += done_s
+        self.cpu_s += done_s
         thread.left_s -= done_s
         thread.turn += 1
 

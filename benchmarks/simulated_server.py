@@ -15,7 +15,7 @@ from random import Random
 from benchmarks.simulated_machine import FREE, PARK, RUN, SLEEP, Machine, Op, Thread
 from vivace.config.load import from_keywords
 from vivace.schedule.heavy import HeavyQueue
-from vivace.schedule.policy import INLINE, POOL, Policy, Route, overdue
+from vivace.schedule.policy import INLINE, POOL, Policy, Route, concurrency, overdue
 from vivace.schedule.routes import RouteTable
 
 US, MS = 1e-6, 1e-3
@@ -200,14 +200,16 @@ class Server:
         thread = machine.current
         watch = route.watch
         rivals = self._heavy.rivals(token, leading)
-        started_s, cpu_s = machine.now_s, thread.cpu_s
+        started_s, cpu_s, all_s = machine.now_s, thread.cpu_s, machine.cpu_s
         yield from iter(request.ops)
         wall_s = machine.now_s - started_s
         if watch:
+            cpu_s = thread.cpu_s - cpu_s
+            others_s = machine.cpu_s - all_s - cpu_s
             rivals += self._heavy.rivals(token, leading)
-            self.policy.observe(route, wall_s, thread.cpu_s - cpu_s, 1 + rivals / 2)
+            self.policy.observe(route, wall_s, cpu_s, concurrency(cpu_s, others_s, rivals / 2))
         elif wall_s > self.policy.quick_s:
-            self.policy.observe(route, wall_s, None, 1)
+            self.policy.suspect(route, wall_s)
         yield ENCODE
         yield SEND
         request.stream.on_answer(request)

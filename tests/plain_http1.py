@@ -37,6 +37,8 @@ def parse_head(head: bytes, environ: dict[str, Any], limits: HeadLimits) -> tupl
         name = name.lower()
         if not colon or not fields.is_token(name):
             raise Refused(400, "")
+        if fields.is_private(name.replace("_", "-")):
+            flags |= PRIVATE
         if "_" in name:
             if limits.underscores == "refuse":
                 raise Refused(400, "")
@@ -46,8 +48,6 @@ def parse_head(head: bytes, environ: dict[str, Any], limits: HeadLimits) -> tupl
                 continue
             if limits.underscores == "drop":
                 continue
-        if fields.is_private(name):
-            flags |= PRIVATE
         if name != "proxy":
             found.setdefault(name.replace("_", "-"), []).append(value.strip(" \t"))
     if any(len(values) > 1 and name in SINGLE for name, values in found.items()):
@@ -80,7 +80,10 @@ HOP_BY_HOP = {
 def encode(
     server: str, status: str, headers: list[tuple[str, str]], flags: int, length: int | None, date: bytes
 ) -> tuple[bytes, int, bool]:
-    check(type(headers) is list and re.fullmatch(r"[2-5][0-9]{2} [^\x00-\x08\x0a-\x1f\x7f]*", status) is not None)
+    check(
+        type(headers) is list
+        and re.fullmatch(r"[2-5][0-9]{2} [^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*", status) is not None
+    )
     code = int(status[:3])
     lines = [f"HTTP/1.1 {status}"]
     told = None

@@ -6,9 +6,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wire import TIMEOUT_S, Client, request
-
 from vivace.simple_server import WSGIRequestHandler, make_server
+from wire import TIMEOUT_S, Client, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
     from wire import Response
 
-TEXT = [("Content-Type", "text/plain")]
+TEXT = (("Content-Type", "text/plain"),)
+"""To be copied: the standard module adds Content-Length to the list that it is given."""
 
 
 class Quiet(WSGIRequestHandler):
@@ -28,7 +28,7 @@ class Quiet(WSGIRequestHandler):
 
 def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """What everybody begins with."""
-    start_response("200 OK", TEXT)
+    start_response("200 OK", [*TEXT])
     return [b"hello"]
 
 

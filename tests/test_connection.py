@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -133,6 +134,38 @@ def test_pipelined_requests_with_bodies(serve_bare: Serve) -> None:
             for target in (f"/{number}", f"/c{number}"):
                 expected = f"{target} {client.port} ".encode() + b"b" * number * 100
                 assert client.read_response().body == expected
+
+
+def every_kind(environ: dict[str, Any], start_response: Any) -> Any:
+    """The target, sent in one of the ways that PEP 3333 knows."""
+    kind, _, number = environ["PATH_INFO"][1:].partition("/")
+    text = f"{kind} {number} ".encode()
+    if kind == "empty":
+        start_response("204 No Content", [])
+        return []
+    write = start_response("200 OK", TEXT)
+    if kind == "write":
+        write(text)
+        return []
+    if kind == "file":
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
+        file.write(text)
+        file.seek(0)
+        return environ["wsgi.file_wrapper"](file)
+    kinds = {"list": [text], "two": [text, b"."], "large": [text + b"x" * 200_000], "stream": iter([text, b"."])}
+    return kinds[kind]
+
+
+def test_pipelined_answers_of_every_kind_keep_their_order(serve_bare: Serve) -> None:
+    kinds = ["list", "stream", "two", "file", "empty", "write", "large"]
+    pairs = [pair for first in kinds for second in kinds for pair in (first, second)]
+    order = [(kind, str(number)) for number, kind in enumerate(pairs)]
+    with serve_bare(every_kind) as server, Client(server) as client:
+        for _ in range(6):  # unknown routes at first, then learned ones
+            client.send(b"".join(request(f"/{kind}/{number}") for kind, number in order))
+            for kind, number in order:
+                expected = [] if kind == "empty" else [kind, number]
+                assert client.read_response().body[:20].decode().split()[:2] == expected
 
 
 def test_pipelined_requests_are_not_run_ahead_of_a_client_that_does_not_read(serve_bare: Serve) -> None:

@@ -70,15 +70,14 @@ def test_large_response_arrives_whole(serve: Serve, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["/one", "/list"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_slow_readers_hold_no_thread(vivace_server: Any, threads: int, kind: str) -> None:
-    """What the application has produced is sent without it: more such clients than threads, and others are served at once."""
+    """What the application has produced is sent without it: more such clients than threads, and nobody waits."""
     server = vivace_server(large, threads=threads)
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server, receive_bytes=RECEIVE_BYTES)) for _ in range(4)]
         for client in clients:
             client.send(request(kind))
         for client in clients:
-            client.read_bytes(1)
-            client.buffer = b"H"
+            client.wait()
         started = time.monotonic()
         for _ in range(50):
             assert fetch(server).body == b"quick"
@@ -93,8 +92,7 @@ def test_slow_readers_of_streams_delay_no_others(vivace_server: Any) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server, receive_bytes=RECEIVE_BYTES)) for _ in range(6)]
         for client in clients:
-            client.send(request("/stream")).read_bytes(1)
-            client.buffer = b"H"
+            client.send(request("/stream")).wait()
         started = time.monotonic()
         for _ in range(50):
             assert fetch(server).body == b"quick"
@@ -113,7 +111,7 @@ def test_stream_is_not_produced_far_ahead_of_its_client(vivace_server: Any) -> N
 
     server = vivace_server(app_of(blocks), threads=4, response_buffer_bytes=65536)
     with Client(server, receive_bytes=RECEIVE_BYTES) as client:
-        client.send(request()).read_bytes(1)
+        client.send(request()).wait()
         for _ in range(20):
             assert fetch(server, "/next").body == b"next"
         assert len(asked) < 50, "a stream was produced into memory"
@@ -267,8 +265,7 @@ def test_file_that_becomes_shorter(serve_bare: Serve, path: Path) -> None:
     path.write_bytes(BLOCK * 40)
     app = Files(lambda: path.open("rb"))
     with serve_bare(app) as server, Client(server, receive_bytes=RECEIVE_BYTES) as client:
-        client.send(request() + request("/next")).read_bytes(1)
-        client.buffer = b"H"
+        client.send(request() + request("/next")).wait()
         os.truncate(path, 100)
         response = client.read_response()
         assert not response.whole
@@ -347,8 +344,7 @@ def test_slow_readers_of_a_file_hold_no_thread(vivace_server: Any, path: Path, t
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server, receive_bytes=RECEIVE_BYTES)) for _ in range(6)]
         for client in clients:
-            client.send(request()).read_bytes(1)
-            client.buffer = b"H"
+            client.send(request()).wait()
         started = time.monotonic()
         for _ in range(50):
             assert fetch(server, "/next").body == b"next"
@@ -365,7 +361,7 @@ def test_client_leaves_within_a_file(serve_bare: Serve, path: Path) -> None:
     with serve_bare(app) as server:
         for end in (Client.reset, lambda client: client.socket.close()):
             with Client(server, receive_bytes=RECEIVE_BYTES) as client:
-                client.send(request()).read_bytes(1)
+                client.send(request()).wait()
                 end(client)
             app.assert_closed_once()
         assert fetch(server, "/next").body == b"next"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,27 +98,15 @@ def test_a_call_that_hangs_lapses_from_the_book():
 def test_rivals():
     queue = HeavyQueue()
     assert queue.rivals(0, leading=True) == 0
+    assert queue.rivals(0, leading=False) == 1  # the loop
     push_away(queue, "a", 0.4)
     push_away(queue, "b", 0.4)
     (_, token), _ = started(queue)
-    assert queue.rivals(token, leading=False) == 1
-    assert queue.rivals(0, leading=True) == 2
-    queue.push(0.0, 0.0, "inline")
-    assert queue.rivals(token, leading=False) == 2  # the loop computes as well
-    assert queue.rivals(0, leading=True) == 2
+    assert queue.rivals(token, leading=False) == 2
+    assert queue.rivals(0, leading=False) == 3
+    assert queue.rivals(0, leading=True) == math.inf
     queue.ended(token)
     assert queue.rivals(0, leading=False) == 2
-
-
-def test_pop_takes_an_away_call_without_a_booking():
-    queue = HeavyQueue()
-    push_away(queue, "long", 1.0, key=0.0, cpu_s=LONG_S)
-    push_away(queue, "short", 1.0, key=1.0)
-    assert [queue.pop(True), queue.pop(True)] == ["short", "long"]
-    assert queue.away == 0
-    with pytest.raises(IndexError):
-        queue.pop(True)
-    assert queue.away == 0
 
 
 def test_expire_takes_the_late_ones_oldest_first():

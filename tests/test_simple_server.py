@@ -1,11 +1,10 @@
-"""The contract of `wsgiref.simple_server`, kept by `vivace.simple_server`: names, life, threads, environ."""
+"""The contract of `wsgiref.simple_server`, kept by `vivace.simple_server`: names, threads, settings, environ."""
 
 from __future__ import annotations
 
 import inspect
-import os
-import signal
 import socket
+import socketserver
 import threading
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -13,12 +12,12 @@ from wsgiref import simple_server as standard
 from wsgiref.validate import validator
 
 import pytest
-from simple import TEXT, Background, Quiet, answer_one, hello, made, serving, url
-from wire import TIMEOUT_S, Client, chunked, fetch, request, until
 
+from simple import TEXT, Background, Quiet, hello, made, serving, url
 from vivace import simple_server
 from vivace.errors import SettingError
-from vivace.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer, demo_app, make_server
+from vivace.simple_server import ServerHandler, WSGIServer, demo_app, make_server
+from wire import TIMEOUT_S, Client, chunked, fetch, request
 
 if TYPE_CHECKING:
     from typing import Any
@@ -36,7 +35,8 @@ class Threaded(ThreadingMixIn, WSGIServer):
 def test_every_public_name_of_the_standard_module_is_there() -> None:
     """And the classes are subclasses, so that isinstance goes on to work."""
     assert sorted(simple_server.__all__) == sorted(standard.__all__)
-    for name in [*standard.__all__, "ServerHandler", "__version__", "server_version", "sys_version", "software_version"]:
+    more = ["ServerHandler", "__version__", "server_version", "sys_version", "software_version"]
+    for name in standard.__all__ + more:
         ours, theirs = getattr(simple_server, name), getattr(standard, name)
         assert type(ours) is type(theirs)
         if isinstance(theirs, type):
@@ -65,7 +65,7 @@ def test_the_application_runs_on_the_thread_that_serves_one_request_at_a_time() 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         assert alone.acquire(blocking=False)
         threads.add(threading.get_ident())
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT])
         alone.release()
         return [str(environ["wsgi.multithread"]).encode()]
 
@@ -95,7 +95,7 @@ def test_threads(cls: Any, settings: dict[str, Any]) -> None:
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         both.wait()
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT])
         return [str(environ["wsgi.multithread"]).encode()]
 
     server = made(app, cls, **settings)
@@ -113,7 +113,7 @@ def test_threads_by_the_constructor() -> None:
 
 def test_an_attribute_of_the_script_s_own_called_threads_is_left_alone() -> None:
     class Own(WSGIServer):
-        threads: Any = ["a list of their own"]
+        threads: Any = ("of", "their", "own")
 
     with serving(made(hello, Own)) as address:
         assert fetch(address).body == b"hello"
@@ -139,246 +139,196 @@ def test_settings_need_a_server_class_that_knows_them() -> None:
         make_server("127.0.0.1", 0, hello, server_class=standard.WSGIServer, threads=2)
 
 
-# --- life -------------------------------------------------------------------------------------------------
-
-
-def test_serves_again_after_shutdown_at_the_same_socket() -> None:
-    server = made()
-    timeout = server.socket.gettimeout()
-    for _ in range(2):
-        background = Background(server.serve_forever)
-        assert fetch(url(server)).body == b"hello"
-        server.shutdown()
-        background.join()
-        assert server.socket.gettimeout() == timeout
-    server.shutdown()  # a second one, when nothing runs, returns
-    server.server_close()
-    with pytest.raises(ConnectionRefusedError):
-        Client(url(server))
-
-
-def test_shutdown_that_comes_before_serve_forever_is_not_lost() -> None:
-    with made() as server:
-        stopper = Background(server.shutdown)
-        until(lambda: server._life.stopping)
-        server.serve_forever()
-        stopper.join()
-
-
-def test_shutdown_answers_what_is_in_flight() -> None:
-    entered, go = threading.Event(), threading.Event()
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        entered.set()
-        assert go.wait(TIMEOUT_S)
-        start_response("200 OK", TEXT)
-        return [b"late"]
-
-    with made(app, Threaded) as server:
-        background = Background(server.serve_forever)
-        with Client(url(server)) as client:
-            client.send(request())
-            assert entered.wait(TIMEOUT_S)
-            stopper = Background(server.shutdown)
-            until(lambda: server._life.stopping)
-            go.set()
-            assert client.read_response().body == b"late"
-            assert client.has_ended()
-        stopper.join()
-        background.join()
-
-
-@pytest.mark.parametrize("cls", [WSGIServer, Threaded])
-@pytest.mark.parametrize("method", ["shutdown", "server_close"])
-def test_the_application_may_stop_its_own_server(cls: Any, method: str) -> None:
-    """In the standard module shutdown() on the serving thread waits for itself, for ever."""
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        getattr(server, method)()
-        start_response("200 OK", TEXT)
-        return [b"bye"]
-
-    with made(app, cls) as server:
-        background = Background(server.serve_forever)
-        assert fetch(url(server)).body == b"bye"
-        background.join()
-        assert (server.socket.fileno() < 0) == (method == "server_close")
-
-
-def test_server_close_ends_serve_forever() -> None:
-    server = made()
-    background = Background(server.serve_forever)
-    assert fetch(url(server)).body == b"hello"
-    server.server_close()
-    background.join()
-
-
-def test_what_selectors_and_scripts_read() -> None:
-    with made() as server:
-        assert server.fileno() == server.socket.fileno()
-        assert server.server_address == server.socket.getsockname()
-        assert server.server_port == server.server_address[1]
-        assert server.server_name == socket.getfqdn("127.0.0.1")
-        assert server.get_app() is hello
-        assert server.RequestHandlerClass is Quiet
-        assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-    assert server.fileno() == -1
-
-
-def test_bind_and_activate_apart() -> None:
-    server = WSGIServer(("127.0.0.1", 0), Quiet, bind_and_activate=False)
-    server.set_app(hello)
-    server.server_bind()
-    server.server_activate()
-    with serving(server) as address:
-        assert fetch(address).body == b"hello"
-
-
-# --- signals ----------------------------------------------------------------------------------------------
-
-
-def interrupt_after_a_request(server: Any, number: int) -> Background:
-    def run() -> None:
-        assert fetch(url(server)).body == b"hello"
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-
-    return Background(run)
-
-
-@pytest.mark.parametrize("cls", [WSGIServer, Threaded])
-def test_keyboard_interrupt_comes_out_of_serve_forever(cls: Any) -> None:
-    with made(hello, cls) as server:
-        client = interrupt_after_a_request(server, signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            server.serve_forever()
-        client.join()
-        background = Background(server.serve_forever)  # and nothing was left behind
-        assert fetch(url(server)).body == b"hello"
-        server.shutdown()
-        background.join()
-
-
-def test_keyboard_interrupt_in_the_application(capsys: pytest.CaptureFixture[str]) -> None:
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        signal.raise_signal(signal.SIGINT)
-        return []
-
-    with made(app) as server:
-        client = Background(lambda: fetch(url(server)).status == 500)
-        with pytest.raises(KeyboardInterrupt):
-            server.serve_forever()
-        client.join()
-
-
-@pytest.mark.parametrize("cls", [WSGIServer, Threaded])
-def test_what_a_signal_handler_raises_comes_out_too(cls: Any) -> None:
-    class Stopped(Exception):
-        pass
-
-    def on_signal(number: int, frame: Any) -> None:
-        raise Stopped
-
-    before = signal.signal(signal.SIGUSR1, on_signal)
-    try:
-        with made(hello, cls) as server:
-            client = interrupt_after_a_request(server, signal.SIGUSR1)
-            with pytest.raises(Stopped):
-                server.serve_forever()
-            client.join()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-
-@pytest.mark.parametrize("cls", [WSGIServer, Threaded])
-def test_a_signal_handler_may_call_shutdown(cls: Any) -> None:
-    with made(hello, cls) as server:
-        before = signal.signal(signal.SIGUSR1, lambda number, frame: server.shutdown())
-        try:
-            client = interrupt_after_a_request(server, signal.SIGUSR1)
-            server.serve_forever()
-            client.join()
-        finally:
-            signal.signal(signal.SIGUSR1, before)
-
-
-# --- handle_request ---------------------------------------------------------------------------------------
-
-
-def test_handle_request_answers_one_request_and_closes() -> None:
-    with made() as server:
-        for _ in range(3):
-            response = answer_one(server)
-            assert (response.status, response.body, response.closes) == (200, b"hello", True)
-
-
-def test_handle_request_leaves_the_next_client_waiting() -> None:
-    with made() as server, Client(url(server)) as one, Client(url(server)) as other:
-        one.send(request())
-        other.send(request())
-        server.handle_request()
-        assert one.read_response().body == b"hello"
-        server.handle_request()
-        assert other.read_response().body == b"hello"
-
-
-@pytest.mark.parametrize("how", ["server.timeout", "socket.settimeout"])
-def test_handle_request_gives_up_after_the_timeout(how: str) -> None:
-    calls = []
-
-    class Impatient(WSGIServer):
-        def handle_timeout(self) -> None:
-            calls.append(self)
-
-    with made(hello, Impatient) as server:
-        if how == "server.timeout":
-            server.timeout = 0.01
-        else:
-            server.socket.settimeout(0.01)
-        server.handle_request()
-        assert calls == [server]
-        assert answer_one(server).body == b"hello" if not server.timeout else True
-
-
-def test_handle_request_with_threads_returns_while_the_application_runs() -> None:
-    go = threading.Event()
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        if environ["PATH_INFO"] == "/slow":
-            assert go.wait(TIMEOUT_S)
-        start_response("200 OK", TEXT)
-        return [environ["PATH_INFO"].encode()]
-
-    with made(app, Threaded) as server, Client(url(server)) as slow, Client(url(server)) as quick:
-        slow.send(request("/slow"))
-        quick.send(request("/quick"))
-        server.handle_request()
-        server.handle_request()
-        assert quick.read_response().body == b"/quick"
-        go.set()
-        assert slow.read_response().body == b"/slow"
-
-
-def test_handle_request_refuses_what_is_no_http() -> None:
-    with made() as server:
-        assert answer_one(server, b"no HTTP\r\n\r\n").status == 400
-        assert answer_one(server).body == b"hello"
-
-
 # --- environ ----------------------------------------------------------------------------------------------
 
 
-def environ_from(module: Any, **server_attributes: Any) -> dict[str, Any]:
-    """What an application of a server of `module` is called with."""
+def environ_from(module: Any, **process_environ: str) -> dict[str, Any]:
+    """What an application of a server of `module` is called with, for one and the same request."""
     seen: dict[str, Any] = {}
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         seen.update(environ)
-        start_response("200 OK", TEXT)
+        start_response("200 OK", [*TEXT])
         return [b"hello"]
 
-    with module.make_server("127.0.0.1", 0, app, handler_class=type("Q", (Quiet, module.WSGIRequestHandler), {})) as server:
+    class Silent(module.WSGIRequestHandler):  # type: ignore[misc, name-defined]
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with module.make_server("127.0.0.1", 0, app, handler_class=Silent) as server:
+        server.base_environ["HTTP_X_BASE"] = "of the server"
         background = Background(server.handle_request)
         fields = ("X-One: 1", "x-two: a", "Cookie: a=b", "Accept: */*")
-        fetch(url(server), request("/a%20b/c?d=e%20f", *fields, version="HTTP/1.0"))
+        fetch(url(server), request("/a%20b/%C3%A9?d=e%20f", *fields, version="HTTP/1.0"))
         background.join()
+        assert seen.pop("SERVER_PORT") == str(server.server_port)
     return seen
+
+
+MEANT = {
+    "SERVER_SOFTWARE": "vivace's own name",
+    "wsgi.input": "each its own",
+    "wsgi.file_wrapper": "vivace's, which uses sendfile",
+    "REQUEST_URI": "vivace adds it",
+    "RAW_URI": "vivace adds it",
+    "REMOTE_PORT": "vivace adds it",
+    "wsgi.input_terminated": "vivace adds it: the input ends where the body ends",
+}
+"""Where the environ differs from the standard one."""
+
+
+def test_the_environ_is_that_of_the_standard_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standard.ServerHandler, "os_environ", {"MINE": "a variable"})
+    monkeypatch.setattr(ServerHandler, "os_environ", {"MINE": "a variable"})
+    ours, theirs = environ_from(simple_server), environ_from(standard)
+    assert {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)} == MEANT.keys()
+    assert theirs.keys() <= ours.keys()
+    assert ours["MINE"] == "a variable"
+    assert ours["CONTENT_LENGTH"] == ours["REMOTE_HOST"] == ours["SCRIPT_NAME"] == ""
+    assert ours["CONTENT_TYPE"] == "text/plain"
+    assert ours["HTTP_X_BASE"] == "of the server"
+    assert ours["SERVER_SOFTWARE"] == simple_server.server_version
+
+
+def test_a_variable_of_the_process_cannot_pose_as_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CVE-2016-5385 ("httpoxy") is about that name."""
+    monkeypatch.setattr(ServerHandler, "os_environ", {"HTTP_PROXY": "http://evil", "CONTENT_LENGTH": "3"})
+    seen = environ_from(simple_server)
+    assert "HTTP_PROXY" not in seen
+    assert seen["CONTENT_LENGTH"] == ""
+
+
+def app_that_shows(*keys: str) -> Any:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [repr([environ.get(key) for key in keys]).encode()]
+
+    return app
+
+
+def test_base_environ_may_be_changed_before_serving() -> None:
+    class Secure(WSGIServer):
+        def setup_environ(self) -> None:
+            super().setup_environ()
+            self.base_environ["HTTPS"] = "on"
+
+    server = made(app_that_shows("MINE", "HTTPS", "wsgi.url_scheme", "SCRIPT_NAME"), Secure)
+    server.base_environ.update(MINE="x", SCRIPT_NAME="/mounted")
+    with serving(server) as address:
+        assert fetch(address).body == b"['x', 'on', 'https', '/mounted']"
+
+
+def test_the_application_may_be_changed_while_serving() -> None:
+    server = made()
+    with serving(server) as address, Client(address) as client:
+        for key, shown in (("PATH_INFO", b"['/']"), ("REQUEST_METHOD", b"['GET']")):
+            server.set_app(app_that_shows(key))
+            for _ in range(3):
+                assert client.send(request()).read_response().body == shown
+
+
+def test_bodies_are_read_to_their_end() -> None:
+    """Without a look at CONTENT_LENGTH, and also if they come in chunks: the standard module hangs on both."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [*TEXT])
+        return [environ["CONTENT_LENGTH"].encode(), b" ", body]
+
+    with serving(made(app)) as address, Client(address) as client:
+        client.send(request(method="POST", body=b"hello"))
+        assert client.read_response().body == b"5 hello"
+        client.send(request("/", "Transfer-Encoding: chunked", method="POST") + chunked([b"in ", b"chunks"]))
+        assert client.read_response().body == b"9 in chunks"
+
+
+@pytest.mark.parametrize("cls", [WSGIServer, Threaded])
+def test_demo_app_under_the_validator(cls: Any) -> None:
+    with serving(made(validator(demo_app), cls)) as address, Client(address) as client:
+        client.send(request("/?a=b") * 2)
+        for response in client.read_responses(2):
+            assert response.body.startswith(b"Hello world!\n\n")
+            assert b"\nQUERY_STRING = 'a=b'\n" in response.body
+            assert response.field("Server") == ServerHandler.server_software
+
+
+def test_server_software_is_the_server_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServerHandler, "server_software", "mine/1")
+    with serving(made()) as address:
+        assert fetch(address).field("Server") == "mine/1"
+
+
+# --- addresses --------------------------------------------------------------------------------------------
+
+
+def test_ipv6_by_address_family() -> None:
+    class Six(WSGIServer):
+        address_family = socket.AF_INET6
+
+    seen = []
+
+    class Handler(Quiet):
+        def get_environ(self) -> dict[str, Any]:
+            seen.append(self.client_address)
+            return super().get_environ()
+
+    try:
+        server = make_server("::1", 0, app_that_shows("REMOTE_ADDR"), Six, Handler)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    background = Background(server.serve_forever)
+    with socket.create_connection(server.server_address[:2]) as client:
+        own = client.getsockname()
+        client.sendall(request(version="HTTP/1.0"))
+        assert b"['::1']" in client.makefile("rb").read()
+    server.shutdown()
+    background.join()
+    server.server_close()
+    assert seen == [own]
+
+
+def test_a_unix_socket_by_server_bind(tmp_path: Any) -> None:
+    class Unix(WSGIServer):
+        address_family = socket.AF_UNIX
+
+        def server_bind(self) -> None:
+            socketserver.TCPServer.server_bind(self)
+            self.server_name, self.server_port = "localhost", 0
+            self.setup_environ()
+
+        def get_request(self) -> tuple[Any, Any]:
+            client, _ = super().get_request()
+            return client, ("a unix client", 0)
+
+    server = Unix(str(tmp_path / "s"), Quiet)
+    server.set_app(app_that_shows("SERVER_NAME", "REMOTE_ADDR"))
+    background = Background(server.serve_forever)
+    assert fetch(f"unix:{tmp_path / 's'}").body == b"['localhost', 'a unix client']"
+    server.shutdown()
+    background.join()
+    server.server_close()
+
+
+def test_the_backlog_is_the_class_s() -> None:
+    assert WSGIServer.request_queue_size >= 128
+    asked = []
+
+    class Short(WSGIServer):
+        request_queue_size = 3
+
+        def server_activate(self) -> None:
+            asked.append(self.request_queue_size)
+            super().server_activate()
+
+    with made(hello, Short) as server:
+        assert server.why_classic() == []
+    assert asked == [3]
+
+
+def test_the_handler_s_timeout_is_that_of_the_connection() -> None:
+    class Hasty(Quiet):
+        timeout = 0.2
+
+    with serving(made(handler_class=Hasty)) as address, Client(address) as client:
+        client.send(b"GET / HT")
+        assert client.read_response().status == 408

@@ -135,11 +135,11 @@ def test_fifty_milliseconds_of_cpu_do_not_stall_the_loop():
 
 
 @pytest.mark.parametrize(("load", "times"), [("page", 4.0), ("report", 1.1)])
-def test_pages_give_way_to_quick_ones_and_lose_little(load, times):
+def test_pages_give_way_to_quick_ones_and_lose_a_third_at_most(load, times):
     vivace, pool = figures(load), figures(load, "pool")
     assert vivace["quick"].rate > times * pool["quick"].rate
     assert vivace["quick"].p99_ms < 0.75 * pool["quick"].p99_ms
-    assert vivace["page 4 x 0.2+0.8"].rate > 0.75 * pool["page 4 x 0.2+0.8"].rate
+    assert vivace["page 4 x 0.2+0.8"].rate > 0.67 * pool["page 4 x 0.2+0.8"].rate
 
 
 def test_heavy_calls_are_never_starved():

@@ -139,6 +139,12 @@ class Client:
         self.buffer += data
         return True
 
+    def wait(self) -> Self:
+        """Waits until the first byte has come, and leaves it where it is."""
+        if not self.buffer:
+            self.socket.recv(1, socket.MSG_PEEK)
+        return self
+
     def read_until(self, mark: bytes) -> bytes:
         """What comes up to and including `mark`. Raises WireError where the connection ends before."""
         while (at := self.buffer.find(mark)) < 0:

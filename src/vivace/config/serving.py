@@ -129,7 +129,7 @@ class Serving:
     switch_interval_s: float = row(
         "scheduler",
         "seconds",
-        0.0005,
+        0.0002,
         "How long one thread may keep Python's global lock while others wait (sys.setswitchinterval).",
         "None: CPython's 5 ms let a computing thread starve the others for seconds when measured; 0.2 ms did not.",
         min=0.00001,

@@ -15,6 +15,7 @@ import errno
 import os
 
 from vivace.connection.connection import IDLE, Connection
+from vivace.connection.meter import clock
 from vivace.connection.reading import READ_BYTES
 from vivace.net.listen import close_listener
 from vivace.net.poller import READ
@@ -32,6 +33,9 @@ ACCEPTS_MAX = 64
 
 EVICT_PART = 32
 """One in so many connections may be evicted at a time (nginx reuses at most 32 at once)."""
+
+FIRST_REQUEST_S = 2.0
+"""A new connection is not evicted before this: its first request is on the way."""
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -60,8 +64,11 @@ class Acceptor:
         hook = loop.plan.accept
         accept = listener.socket._accept  # type: ignore[attr-defined]
         expires = now + loop.plan.head_timeout_s
+        # Somebody waits here: the listener was reported. Later in the batch nobody is known to, and nobody is evicted.
+        if len(loop.conns) >= loop.connections_max and not self._make_room():
+            return False
         for _ in range(ACCEPTS_MAX):
-            if len(loop.conns) >= loop.plan.connections_max and not self._make_room():
+            if len(loop.conns) >= loop.connections_max:
                 return False
             try:
                 conn_fd, peer = accept() if hook is None else hook(listener.socket)
@@ -88,8 +95,9 @@ class Acceptor:
         return False
 
     def maybe_resume(self) -> None:
-        """Accepts again, if there is room again."""
-        if self._paused and len(self._loop.conns) < self._loop.plan.connections_max:
+        """Accepts again, if there is room again or could be made."""
+        loop = self._loop
+        if self._paused and (len(loop.conns) < loop.connections_max or self._idle()):
             self._paused = self._loop.full = False
             for fd in self._sites:
                 self._loop.poller.add(fd, READ)
@@ -107,7 +115,7 @@ class Acceptor:
     def _take_last(self, listener: Listener, site: Site) -> None:
         loop = self._loop
         expires = loop.sweeper.next_s + loop.plan.head_timeout_s
-        while len(loop.conns) < loop.plan.connections_max:
+        while len(loop.conns) < loop.connections_max:
             try:
                 fd, peer = listener.socket._accept()  # type: ignore[attr-defined]
             except OSError:
@@ -119,14 +127,24 @@ class Acceptor:
     def _make_room(self) -> bool:
         """Closes idle connections, the longest idle first; where there is none, waits for one to close."""
         loop = self._loop
-        idle = [conn for conn in loop.conns.values() if conn.state == IDLE and conn.mode == READ]
-        idle.sort(key=lambda conn: conn.expires)
+        idle = self._idle()
+        idle.sort(key=lambda conn: (conn.route is None, conn.expires))
         for conn in idle[: max(1, len(loop.conns) // EVICT_PART)]:
             loop.close(conn, "evicted")
         if idle:
             return True
         self._pause()
         return False
+
+    def _idle(self) -> list[Connection]:
+        """Connections that may be closed to make room: between requests, or waiting for the first one for long."""
+        loop = self._loop
+        opened_before = clock() - FIRST_REQUEST_S + loop.plan.head_timeout_s
+        return [
+            conn
+            for conn in loop.conns.values()
+            if conn.state == IDLE and conn.mode == READ and (conn.route is not None or conn.expires < opened_before)
+        ]
 
     def _pause(self) -> None:
         if not self._paused:
@@ -142,10 +160,8 @@ class Acceptor:
             f"no new connection could be accepted: {error.strerror}. {len(loop.conns)} are open; "
             "raise the limit of open files (ulimit -n) or lower connections_max"
         )
-        if not self._make_room():
-            loop.sweeper.awake()
-        else:
-            self._pause()
+        self._make_room()
+        loop.sweeper.awake()
 
 
 def _peer_name(peer: Any) -> tuple[str, str]:

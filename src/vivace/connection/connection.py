@@ -4,7 +4,8 @@ Rules:
 
 * A connection has one owner at a time, the thread that may touch it: the leader of the loop, except in the state
   RUNNING, when it is the thread that runs its request. Ownership passes by the poller (see `serving`), never by a lock.
-* `state` is one of the names below; its transitions stand in `reading`, `serving` and `sweeping`.
+* `state` is one of the names below; its transitions stand in `reading`, `serving` and `sweeping`. A thread that gives a
+  connection back sets `state` last: until then the leader takes it for RUNNING and leaves it alone.
 * What the peer does not take at once is kept in `pending`. Up to `Limits.response_buffer_bytes` the producing thread goes
   on; beyond that it waits, for at most `write_timeout_s` without progress, after it has given the loop away.
 
@@ -19,6 +20,7 @@ import select
 import socket
 import struct
 from collections import deque
+from time import perf_counter as clock
 
 from vivace.errors import PeerGone
 
@@ -70,7 +72,6 @@ class Connection:
     __slots__ = (
         "arrived",
         "at",
-        "began",
         "buffer",
         "close_reason",
         "environ",
@@ -78,10 +79,13 @@ class Connection:
         "expires",
         "fd",
         "flags",
+        "forgiven",
+        "held",
         "host",
         "incoming",
         "keep_alive",
         "memo",
+        "meter",
         "mode",
         "pending",
         "pending_bytes",
@@ -92,6 +96,8 @@ class Connection:
         "site",
         "state",
         "table",
+        "token",
+        "waited_s",
     )
 
     def __init__(self, fd: int, host: str, port: str, site: Any, expires: float) -> None:
@@ -107,6 +113,7 @@ class Connection:
         self.expires = expires
         self.buffer: Any = b""  # a bytearray while a head is coming
         self.at = 0
+        self.forgiven = False  # the empty line before a head
         self.scanned = 0  # of a head that is coming: looked at so far
         self.route: Any = None  # of its last request
         self.incoming: Any = None
@@ -116,18 +123,24 @@ class Connection:
         self.exchange: Any = None  # while the application reads the body itself
         self.arrived = 0.0
         # writing
+        self.held = b""  # whole answers that wait for the next one, to share a write with it
         self.pending: deque[Any] | None = None
         self.pending_bytes = 0
         self.keep_alive = True
         self.close_reason = ""
         self.reset = False
-        self.began: tuple[float, float] | None = None  # a watched call: clock and CPU time of its thread
+        self.meter: Any = None  # of its call, if that is watched
+        self.token = 0  # of its place in the heavy lane's book
+        self.waited_s = 0.0  # for the client, within the call
         self.table: list[Any] | None = None  # where its baton lies, while the loop's own thread runs it
 
     # The sink of an exchange.
 
-    def put(self, data: bytes) -> None:
-        """Sends what the peer takes, keeps the rest; waits where too much is kept. Raises PeerGone."""
+    def put(self, data: bytes, last: bool = False) -> None:
+        """Sends what the peer takes, keeps the rest; unless it is the `last`, waits where too much is kept. Raises PeerGone."""
+        if self.held:
+            data = self.held + data
+            self.held = b""
         if not self.pending:
             sent = self.send(data)
             if sent == len(data):
@@ -135,10 +148,14 @@ class Connection:
             self.keep(memoryview(data)[sent:])
         else:
             self.keep(data)
-        self.wait_for_room()
+        if not last:
+            self.wait_for_room()
 
-    def put_pair(self, head: bytes, block: bytes) -> None:
+    def put_pair(self, head: bytes, block: bytes, last: bool = False) -> None:
         """`put` for two buffers without joining them."""
+        if self.held:
+            head = self.held + head
+            self.held = b""
         if self.pending:
             self.keep(head)
             self.keep(block)
@@ -156,14 +173,20 @@ class Connection:
                 self.keep(block)
             else:
                 self.keep(memoryview(block)[sent - len(head) :])
-        self.wait_for_room()
+        if not last:
+            self.wait_for_room()
 
-    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> bool:
-        """Queues head and file region and sends what goes at once; closes `file` itself: always True."""
-        self.keep(head)
+    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> None:
+        """Sends what goes at once of head and file region, keeps the rest, and closes `file` at the end of it."""
+        self.keep(self.held + head)
+        self.held = b""
         self.keep(FileRegion(file, *region))
         self.flush()
-        return True
+
+    def release_held(self) -> None:
+        """Sends the answers that waited for company."""
+        if self.held:
+            self.put(b"", True)
 
     def abort(self, reset: bool) -> None:
         """The response is cut off: the connection closes, with a reset where its end would look whole."""
@@ -213,6 +236,8 @@ class Connection:
 
     def _send_region(self, region: FileRegion) -> bool:
         for _ in range(FILE_SENDS_MAX):
+            if region.count == 0:
+                return True
             try:
                 sent = os.sendfile(self.fd, region.fd, region.offset, min(region.count, SEND_BYTES_MAX))
             except BlockingIOError:
@@ -224,8 +249,6 @@ class Connection:
                 raise PeerGone
             region.offset += sent
             region.count -= sent
-            if region.count == 0:
-                return True
         return region.count == 0
 
     def wait_for_room(self) -> None:
@@ -234,11 +257,13 @@ class Connection:
         if self.pending_bytes <= site.response_buffer_bytes:
             return
         site.step_aside(self)
+        began = clock()
         while self.pending_bytes > site.response_buffer_bytes // 2:
             if not wait_writable(self.fd, site.write_timeout_s):
                 self.close_reason = "write_timeout"
                 raise PeerGone
             self.flush()
+        self.waited_s += clock() - began
 
     def drop_pending(self, on_error: Callable[[BaseException], None]) -> None:
         """Forgets what could not be sent, and closes the files in it."""

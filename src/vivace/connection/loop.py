@@ -20,7 +20,8 @@ from threading import get_ident
 from vivace.connection.accepting import Acceptor
 from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, RUNNING, Connection
 from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
-from vivace.connection.serving import Serving, clock
+from vivace.connection.meter import clock
+from vivace.connection.serving import Serving
 from vivace.connection.sweeping import Sweeper
 from vivace.errors import PeerGone, Refused
 from vivace.net.poller import EVENTS_MAX, READ, WRITE, make_poller
@@ -135,9 +136,8 @@ class Loop(Serving):
             if now >= sweeper.next_s:
                 sweeper.tick(now)
             date = self.date
-            # With every thread inside the application this one only does I/O.
-            crowded = pool is not None and pool.total > threads_max
-            fast = plain and not crowded and not self.stopping
+            # With `threads` of them inside the application this one only does I/O.
+            fast = plain and not self.stopping and (pool is None or pool.busy <= threads_max)
             for fd, _ in events:
                 conn = conns.get(fd)
                 if conn is None:
@@ -160,12 +160,14 @@ class Loop(Serving):
                     if self.on_data(conn, data, table, now):
                         return True
                     now = clock()
+                    fast = fast and (pool is None or pool.busy <= threads_max)
                     continue
                 template, flags, route = entry
                 if route.lane or route.watch:
                     if self.on_data(conn, data, table, now):
                         return True
                     now = clock()
+                    fast = pool is None or pool.busy <= threads_max
                     continue
                 environ = template.copy()
                 environ["REMOTE_ADDR"] = conn.host
@@ -199,7 +201,7 @@ class Loop(Serving):
                     conn.expires = now + keepalive_s
                 # 7. Learn.
                 if now - started > quick_s:
-                    self.policy.observe(route, now - started, None, 1)
+                    self.policy.suspect(route, now - started)
             # 8. What waits for the loop itself.
             if ready and self.on_ready(table, now):
                 return True
@@ -274,31 +276,24 @@ class Loop(Serving):
 
     def serve_buffer(self, conn: Connection, table: list[Any], now: float) -> bool:
         """Serves the whole requests at the front of `conn.buffer`, in order, their answers joined."""
-        answers: list[bytes] = []
-        size = 0
         try:
             while self.reader.take(conn, now):
                 if self.pool is not None and self.must_leave(conn):
-                    if answers:
-                        conn.put(b"".join(answers))
+                    conn.release_held()
                     self.dispatch(conn)
                     return False
                 answer, keep = self.execute(conn, table)
                 leading = self.still_leading(table)
-                answers.append(answer)
-                size += len(answer)
                 more = keep and leading and conn.at < len(conn.buffer) and not conn.pending
-                if not more or size > SHARE_BYTES_MAX:
-                    self.finish(conn, b"".join(answers), keep, leading=leading)
+                if not more or len(conn.held) > SHARE_BYTES_MAX:
+                    self.finish(conn, answer, keep, leading=leading)
                     return not leading
+                conn.held += answer
                 conn.state = IDLE
                 now = clock()
-            if answers:
-                conn.put(b"".join(answers))
+            conn.release_held()
             self.await_rest(conn)
         except Refused as refused:
-            if answers:
-                conn.keep(b"".join(answers))
             self.refuse(conn, refused.status, refused.detail, "refused")
         except PeerGone:
             self.close(conn, conn.close_reason or "client_gone")
@@ -310,7 +305,7 @@ class Loop(Serving):
         """Whether the request that `conn` holds may not run on the loop's thread."""
         assert self.pool is not None
         streams = conn.incoming is not None and conn.incoming.spool is None
-        return bool(conn.route.lane) or streams or self.pool.total > self.plan.threads
+        return bool(conn.route.lane) or streams or self.pool.busy > self.plan.threads
 
     def await_rest(self, conn: Connection) -> None:
         """The beginning of a request has come; first of all the answers before it have to go."""
@@ -332,14 +327,15 @@ class Loop(Serving):
         return False
 
     def on_heavy(self, table: list[Any], now: float) -> bool:
-        """At most one heavy call here, and one on a pooled thread: the quick ones come between."""
+        """At most one heavy call here, and on pooled threads what the book has room for: the quick ones come between."""
         heavy = self.heavy
-        if heavy.away and self.away is None and self.pool is not None:
-            conn = self.away = heavy.pop(True)
-            self.pool.submit(conn)
+        while heavy.away and self.pool is not None and (started := heavy.start_away(now)) is not None:
+            call, token = started
+            call.token = token
+            self.pool.submit(call)
         if not heavy.inline:
             return False
-        conn = heavy.pop(False)
+        conn: Connection = heavy.pop()
         if overdue(conn.arrived, now, self.plan.queue_timeout_s):
             self.shed(conn)
             return False

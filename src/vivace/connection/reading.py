@@ -14,6 +14,7 @@ RFC 9112 sections 2 to 7; RFC 9110 section 10.1.1 for Expect.
 from __future__ import annotations
 
 import os
+from time import perf_counter as clock
 
 from vivace.connection.connection import BODY, HEAD, IDLE, wait_readable
 from vivace.errors import PeerGone, Refused
@@ -140,14 +141,20 @@ class Reader:
 
     def _take_head(self, conn: Connection, now: float) -> bool:
         buffer, at = conn.buffer, conn.at
-        if buffer[at : at + 2] == b"\r\n":
+        if buffer.startswith(b"\r\n", at) and not conn.forgiven:
             # RFC 9112 section 2.2: one empty line before the request line is forgiven.
-            at = conn.at = at + 2
+            conn.forgiven = True
+            if conn.state == HEAD:
+                del buffer[:2]
+                conn.scanned = 0
+            else:
+                at = conn.at = at + 2
         end = buffer.find(b"\r\n\r\n", max(at, conn.scanned - 3))
         if end < 0:
             self._await_head(conn, now)
             return False
         end += 4
+        conn.forgiven = False
         if conn.state == HEAD:
             conn.state = IDLE
             conn.scanned = 0
@@ -287,7 +294,10 @@ class Reader:
                 data = os.read(conn.fd, READ_BYTES)
             except BlockingIOError:
                 self._step_aside(conn)
-                if not wait_readable(conn.fd, self._body_timeout_s):
+                began = clock()
+                came = wait_readable(conn.fd, self._body_timeout_s)
+                conn.waited_s += clock() - began
+                if not came:
                     conn.close_reason = "body_timeout"
                     raise TimeoutError("the client sends its body too slowly") from None
                 continue

@@ -4,8 +4,8 @@ Rules:
 
 * `execute` runs the application. With a table it runs on the leader's thread, under the baton (see schedule.monitor);
   afterwards the caller must look whether it still leads.
-* Ownership of a connection passes by its mode in the poller: before another thread gets it, it is AWAY (nothing is reported);
-  that thread gives it back by making it READ or WRITE as its last act, or by putting it into `ready`.
+* Ownership of a connection passes by its state: before another thread gets it, it is RUNNING and AWAY in the poller (nothing is
+  reported); that thread gives it back by `hand_back`, which sets the state last, or by putting it into `ready`.
 * Every connection ends in `close`, with one reason from `reasons.REASONS`.
 
 Threads: methods say who may call them; "owner" is the thread that owns the connection at that moment.
@@ -14,9 +14,7 @@ Threads: methods say who may call them; "owner" is the thread that owns the conn
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
-from itertools import count
 
 from vivace.connection.connection import (
     BODY,
@@ -27,6 +25,7 @@ from vivace.connection.connection import (
     RUNNING,
     shut_down_writing,
 )
+from vivace.connection.meter import Meter, clock
 from vivace.connection.reasons import CloseCounts
 from vivace.errors import PeerGone
 from vivace.http1.head import CLOSE, HEAD
@@ -48,28 +47,10 @@ if TYPE_CHECKING:
     from vivace.connection.reading import Reader
     from vivace.net.poller import Poller
 
-try:
-    from resource import RUSAGE_THREAD, getrusage
-except ImportError:  # not Linux: every wait counts as the application's
-    getrusage = None  # type: ignore[assignment]
-
-clock = time.perf_counter
-thread_clock = time.thread_time
-
 NOBODY_THERE = ("client", "client_early", "client_gone", "write_timeout")
 
 LINGER_S = 2.0
 """How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx: lingering_timeout 5 s)."""
-
-
-def own_waits() -> int:
-    """How often the calling thread has given the processor up by itself, or -1, ever less, where nobody counts."""
-    if getrusage is None:
-        return next(_UNCOUNTED)
-    return getrusage(RUSAGE_THREAD).ru_nvcsw
-
-
-_UNCOUNTED = count(-1, -1)
 
 
 class Serving:
@@ -78,6 +59,7 @@ class Serving:
     def __init__(self, plan: Plan, poller: Poller, lead: Callable[[], None]) -> None:
         self.plan = plan
         self.poller = poller
+        self.connections_max = min(plan.connections_max, poller.connections_max)
         self.app = plan.app
         self.heads = plan.heads
         self.policy = plan.policy
@@ -94,8 +76,6 @@ class Serving:
         self.date = b""
         # lanes
         self.heavy = HeavyQueue()
-        self.away: Connection | None = None
-        """The heavy call that runs on a pooled thread, at most one."""
         self.monitor = Monitor(self.on_overtake, clock, tick_s=plan.tick_s)
         self.pool: Pool | None = None
         if plan.threads > 1:
@@ -118,37 +98,33 @@ class Serving:
         environ, conn.environ = conn.environ, None
         if self.prepare is not None:
             environ = self.prepare(environ)
-        if self.stopping:
+        if self.stopping and conn.at >= len(conn.buffer):  # what has come is still answered
             conn.flags |= CLOSE
-        watch = route.watch
-        started = clock()
-        cpu = thread_clock() if watch else 0.0
-        waits = own_waits() if watch else 0
         exchange = Exchange(conn, conn.flags, self.heads, self.date, self.report, route.allowance_s)
         if conn.incoming is not None and conn.incoming.spool is None:
             # Until the body is read to its end nobody knows where the next request begins.
             exchange.flags |= CLOSE
             conn.exchange = exchange
         conn.table = table
+        conn.waited_s = 0.0
+        meter = conn.meter = Meter(self.heavy, conn.token, table is not None) if route.watch else None
+        started = clock()
         if table is not None:
-            if watch and self.monitor.drowsy:
+            if meter is not None and self.monitor.drowsy:
                 self.monitor.wake()
-            conn.began = (started, cpu)
             table.append(exchange)
         try:
             answer, keep = exchange.run(self.app, environ)
         except PeerGone:
             answer, keep = b"", False
             conn.close_reason = conn.close_reason or "client_gone"
-        wall = clock() - started
-        if watch:
-            cpu = thread_clock() - cpu
-            if own_waits() == waits:
-                # It never gave the processor up by itself: what it waited for is the machine's other work.
-                wall = min(wall, cpu)
-            self.policy.observe(route, wall, cpu, self.pool.busy if self.pool else 1)
+        # Waiting for the client is not the route's doing.
+        wall = clock() - started - conn.waited_s
+        if meter is not None:
+            self.policy.observe(route, *meter.read(wall))
         elif wall > self.policy.quick_s:
-            self.policy.observe(route, wall, None, 1)
+            self.policy.suspect(route, wall)
+        conn.token = 0
         if conn.incoming is not None:
             keep = self.reader.release(conn) and keep
         if self.log is not None:
@@ -171,12 +147,14 @@ class Serving:
         route = conn.route
         streams = conn.incoming is not None and conn.incoming.spool is None
         if route.lane == HEAVY and not streams:
-            self.heavy.push(self.policy.heavy_key(route, conn.arrived), conn.arrived, conn, route.away)
+            key = self.policy.heavy_key(route, conn.arrived)
+            self.heavy.push(key, conn.arrived, conn, route.away, route.allowance_s, route.cpu_s)
         elif self.pool is not None:
             self.pool.submit(conn)
 
     def perform(self, conn: Connection) -> None:
         """One request on a pooled thread, from the queue to the last byte. Pooled thread, owner."""
+        token = conn.token
         try:
             if overdue(conn.arrived, clock(), self.plan.queue_timeout_s):
                 self.shed(conn)
@@ -186,13 +164,18 @@ class Serving:
         except Exception as error:
             self.on_bug(conn, error)
         finally:
-            if conn is self.away:
-                self.away = None
-                if self.heavy.away:
-                    self.poller.wake()
+            self.leave_heavy(token)
+
+    def leave_heavy(self, token: int) -> None:
+        """A heavy call has ended, or waits for its client: the next one may start. Any thread; twice does no harm."""
+        if token:
+            self.heavy.ended(token)
+            if self.heavy.away:
+                self.poller.wake()
 
     def shed(self, conn: Connection) -> None:
         """Refuses a request that has waited too long to be worth doing (RFC 9110 section 15.6.4). Owner."""
+        conn.token = 0
         if conn.incoming is not None:
             self.reader.release(conn)
         self.refuse(conn, 503, "the server is busy; try again in a moment", "overload")
@@ -203,23 +186,18 @@ class Serving:
         """The call keeps its thread; another one leads. Under the monitor's turnover lock."""
         conn: Connection = exchange.sink
         conn.state = RUNNING
-        if conn.began is not None:
-            started, cpu = conn.began
-            self.policy.overtaken(conn.route, clock() - started, self.leader_cpu(cpu))
+        if conn.meter is not None and conn.table is not None:
+            elapsed, cpu, crowded = conn.meter.look(self.leader)
+            self.policy.overtaken(conn.route, elapsed, cpu, crowded)
         if conn.mode:
             self.set_mode(conn, AWAY)
         if self.pool is not None:
             self.pool.promote()
 
-    def leader_cpu(self, since: float) -> float | None:
-        """CPU time of the thread that has led so far, beyond `since`, where the system can tell."""
-        try:
-            return time.clock_gettime(time.pthread_getcpuclockid(self.leader)) - since
-        except (AttributeError, OSError):
-            return None
-
     def step_aside(self, conn: Connection) -> None:
-        """The call on `conn` is about to wait for its peer: lets another thread lead. Owner."""
+        """The call on `conn` is about to wait for its client: lets others lead and compute. Owner."""
+        token, conn.token = conn.token, 0
+        self.leave_heavy(token)
         table, conn.table = conn.table, None
         if table is not None and self.pool is not None:
             self.monitor.step_aside(table)
@@ -229,6 +207,9 @@ class Serving:
     def finish(self, conn: Connection, answer: bytes, keep: bool, *, leading: bool) -> None:
         """Sends `answer` behind what is pending, then gives the connection back to the loop or closes it. Owner."""
         conn.keep_alive = keep
+        if conn.held:
+            answer = conn.held + answer
+            conn.held = b""
         try:
             if conn.pending:
                 if answer:
@@ -242,9 +223,8 @@ class Serving:
         if self.done:
             self.close(conn, "stopping")
         elif conn.pending:
-            conn.state = DRAINING
             conn.expires = clock() + self.plan.write_timeout_s
-            self.set_mode(conn, WRITE)
+            self.hand_back(conn, WRITE, DRAINING)
         else:
             self.settle(conn, leading=leading)
 
@@ -254,9 +234,8 @@ class Serving:
             self.end(conn, conn.close_reason or "done")
             return
         if conn.incoming is not None:  # the answers before a request whose body is still coming
-            conn.state = BODY
             conn.expires = clock() + self.plan.body_timeout_s
-            self.set_mode(conn, READ)
+            self.hand_back(conn, READ, BODY)
             return
         if conn.at < len(conn.buffer):
             conn.state = RUNNING  # events are none of its business until the loop takes it from `ready`
@@ -264,21 +243,27 @@ class Serving:
             if not leading:
                 self.poller.wake()
             return
-        conn.state = IDLE
         conn.buffer = b""
         conn.at = 0
         conn.expires = clock() + self.plan.keepalive_timeout_s
-        self.set_mode(conn, READ)
+        self.hand_back(conn, READ, IDLE)
+
+    def hand_back(self, conn: Connection, mode: int, state: int) -> None:
+        """The leader owns `conn` from now on. Owner; its last act."""
+        self.set_mode(conn, mode)
+        conn.state = state
+        if self.full:
+            self.poller.wake()  # somebody may wait for an idle connection to make room
 
     def set_mode(self, conn: Connection, mode: int) -> None:
-        """What the poller reports of `conn` from now on. Owner; with READ or WRITE its last act."""
+        """What the poller reports of `conn` from now on. Owner."""
         if conn.mode == mode:
             return
-        added, conn.mode = conn.mode, mode
-        if added:
+        if conn.mode:
             self.poller.change(conn.fd, mode)
         else:
             self.poller.add(conn.fd, mode)
+        conn.mode = mode
 
     # The end of a connection.
 
@@ -304,9 +289,8 @@ class Serving:
         conn.buffer = b""
         conn.at = 0
         shut_down_writing(conn.fd, reset=False)
-        conn.state = LINGERING
         conn.expires = clock() + LINGER_S
-        self.set_mode(conn, READ)
+        self.hand_back(conn, READ, LINGERING)
 
     def close(self, conn: Connection, reason: str) -> None:
         """Closes now and counts `reason`. Owner."""
@@ -331,9 +315,10 @@ class Serving:
 
     def on_bug(self, conn: Connection, error: BaseException) -> None:
         """A fault of vivace itself: it costs the connection, and nothing else. Owner."""
-        self.plan.on_error(error)
+        if not self.done:  # else it came too late, which is no fault
+            self.plan.on_error(error)
         try:
-            self.close(conn, "bug")
+            self.close(conn, "stopping" if self.done else "bug")
         except Exception as second:
             self.plan.on_error(second)
 

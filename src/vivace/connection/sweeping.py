@@ -94,7 +94,7 @@ class Sweeper:
         loop = self._loop
         if conn.state == IDLE:
             if conn.mode:
-                loop.close(conn, "keepalive_timeout")
+                loop.close(conn, "stopping" if loop.stopping else "keepalive_timeout")
         elif conn.state == HEAD:
             loop.refuse(conn, 408, "the head of the request did not come in time", "head_timeout")
         elif conn.state == BODY:

@@ -104,24 +104,28 @@ class ChunkedDecoder:
             self.done = True
 
     def _check_unfinished(self, line: bytes) -> None:
-        """Refuse a growing line as soon as it cannot become a good one."""
+        """Refuse a growing line as soon as it cannot become a good one; its last byte may be the CR of its end."""
         if self._state == _DATA_END and line != b"\r":
             raise Refused(400, "a chunk is longer than its size (RFC 9112 section 7.1)")
-        if self._state == _SIZE and line[0] not in _HEXDIGITS:
-            raise Refused(400, "a chunk size is not a hexadecimal number (RFC 9112 section 7.1)")
-        self._check_line(line)
-
-    def _check_line(self, line: bytes) -> None:
+        if self._state == _SIZE:
+            self._check_size_line(line[:1], len(line) - 1)
         if self._state == _TRAILERS:
-            if self._overhead + len(line) > TRAILERS_BYTES_MAX or len(self.trailers) >= TRAILERS_MAX:
-                raise Refused(431, "the trailers are too large")
-        elif len(line) > LINE_BYTES_MAX:
+            self._check_trailers(len(line) - 1)
+
+    def _check_size_line(self, first: bytes, size: int) -> None:
+        if first.translate(None, _HEXDIGITS):
+            raise Refused(400, "a chunk size is not a hexadecimal number (RFC 9112 section 7.1)")
+        if size > LINE_BYTES_MAX:
             raise Refused(431, "the extensions of a chunk are too large")
+
+    def _check_trailers(self, size: int) -> None:
+        if self._overhead + size > TRAILERS_BYTES_MAX:
+            raise Refused(431, "the trailers are too large")
 
     def _on_size(self, line: bytes) -> None:
         digits = line
         if line.translate(None, _HEXDIGITS):
-            self._check_line(line)
+            self._check_size_line(line[:1], len(line))
             digits = line.partition(b";")[0].rstrip(b" \t")
             extension = line[len(digits) :]
             self._overhead += len(extension)
@@ -143,14 +147,13 @@ class ChunkedDecoder:
         self._state = _DATA
 
     def _on_trailer(self, line: bytes) -> None:
-        self._check_line(line)
+        self._check_trailers(len(line))
+        if len(self.trailers) >= TRAILERS_MAX:
+            raise Refused(431, f"there are more than {TRAILERS_MAX} trailers")
         self._overhead += len(line)
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon or is_token(name) is None or line.translate(CONTROLS) != line:
             raise Refused(400, "a trailer is no field line (RFC 9112 section 5)")
         if name.lower() in _NEVER_TRAILERS:
-            raise Refused(
-                400,
-                "a field that delimits or routes the message is sent as a trailer (RFC 9110 section 6.5.1)",
-            )
+            raise Refused(400, "a trailer delimits or routes the message (RFC 9110 section 6.5.1)")
         self.trailers.append((name, value.strip(" \t")))

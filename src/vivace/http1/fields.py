@@ -121,13 +121,11 @@ def _learn(name: bytes, colon: bytes) -> tuple[str, int]:
         raise Refused(400, _fault(text, colon))
     # RFC 3875 section 4.1.18, PEP 3333
     key = text.upper().replace("-", "_")
-    odd = 0
+    odd = PRIVATE if is_private(text.lower().replace("_", "-")) else 0
     if "_" in text:
-        odd = UNDERSCORE | PRIVATE
+        odd |= UNDERSCORE
     elif key == "PROXY":
-        odd = DROPPED | PRIVATE
-    elif is_private(text.lower()):
-        odd = PRIVATE
+        odd |= DROPPED
     # Content_Type must not pose as Content-Type: only a name as registered loses its HTTP_.
     if odd & UNDERSCORE or key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = "HTTP_" + key

@@ -112,10 +112,10 @@ def parse_head(head: bytes, environ: dict[str, Any], limits: HeadLimits) -> tupl
     entries: list[Any] = list(map(_kept_line, lines))
     if not all(entries):
         oddities = read_new(lines, entries)
-        if oddities:
+        if oddities & fields.PRIVATE:
             flags |= PRIVATE
-            if oddities != fields.PRIVATE:
-                entries = _wanted(lines, entries, limits.underscores)
+        if oddities > fields.PRIVATE:
+            entries = _wanted(lines, entries, limits.underscores)
     expected = len(environ) + len(entries)
     environ |= entries
     if len(environ) != expected:

@@ -36,11 +36,12 @@ RequestLine = tuple[dict[str, str], str, int]
 # Of valid lines without a query only: found here, a request line needs no other check.
 kept: dict[bytes, RequestLine] = {}
 
-# The bytes of a request line; see fields.CONTROLS.
+# Changes what no ordinary request line holds; see fields.CONTROLS. (A method may hold "#", and none does.)
 _STRANGERS = bytes(byte if 0x20 <= byte < 0x7F and byte != ord("#") else ord("\n") for byte in range(256))
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # nothing to check, no flag
 # RFC 9112 section 2.3: HTTP-version = HTTP-name "/" DIGIT "." DIGIT
 _is_version = re.compile(r"HTTP/[0-9]\.[0-9]").fullmatch
+_is_target = re.compile(r"[!\"$-~]+").fullmatch
 _is_escaped = re.compile(r"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
 # RFC 3986 section 3.1: schemes are case-insensitive
 _absolute = re.compile(r"(?i:https?)://([^/?]*)(.*)").fullmatch
@@ -65,7 +66,7 @@ def read_request_line(line: bytes) -> RequestLine:
         flags = _check_method(method)
     if version != "HTTP/1.1":
         flags |= _check_version(version)
-    if line.translate(_STRANGERS) != line or not target:
+    if (line.translate(_STRANGERS) != line or not target) and _is_target(target) is None:
         raise Refused(400, "the request target holds what no URI does, or a fragment (RFC 9112 section 3.2)")
     authority = ""
     if target[0] != "/" or method == "CONNECT":

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+USUAL_PORT = "8000"
+
 SYSTEMD_FIRST_FD = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
@@ -61,21 +63,34 @@ def parse_address(text: str) -> Address:
             raise SettingError(f"bind {text!r} names no file; write unix:/path/to/socket")
         return Address("unix", path, 0, text)
     if text.startswith("fd://"):
-        if not text[5:].isdecimal():
+        if not text[5:].isdecimal() or len(text) > 14:
             raise SettingError(f"bind {text!r}: {text[5:]!r} is no descriptor number; write fd://3")
         return Address("fd", "", int(text[5:]), text)
+    host, port = _split_host(text)
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+        raise SettingError(f"bind {text!r}: {port[:20]!r} is no port; write host:port with a port from 0 to 65535")
+    return Address("tcp", host, int(port), text)
+
+
+def _split_host(text: str) -> tuple[str, str]:
+    """(host, port) of host:port, [::1]:port, host, [::1] and port alone."""
+    if "/" in text:
+        raise SettingError(f"bind {text!r}: write host:port, such as 127.0.0.1:8000, without http:// and without a path")
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise SettingError(f"bind {text!r}: the bracket is not closed; write [::1]:8000")
+        if rest and not rest.startswith(":"):
+            raise SettingError(f"bind {text!r}: {rest!r} follows the bracket; write [::1]:8000")
+        return host, rest[1:] if rest else USUAL_PORT
+    if text.isdigit():
+        return "127.0.0.1", text
     host, colon, port = text.rpartition(":")
     if not colon:
-        host, port = (text, "8000") if not text.isdecimal() else ("127.0.0.1", text)
-    if host.startswith("["):
-        if not host.endswith("]"):
-            raise SettingError(f"bind {text!r}: the bracket is not closed; write [::1]:8000")
-        host = host[1:-1]
-    elif ":" in host:
+        return text, USUAL_PORT
+    if ":" in host:
         raise SettingError(f"bind {text!r}: write an IPv6 address in brackets, such as [::1]:8000")
-    if not port.isdecimal() or int(port) > 65535:
-        raise SettingError(f"bind {text!r}: {port!r} is no port; write host:port with a port from 0 to 65535")
-    return Address("tcp", host, int(port), text)
+    return host, port
 
 
 def open_listener(
@@ -92,7 +107,12 @@ def open_listener(
 def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
     """A socket that someone else bound (systemd, a parent, `wsgiref`'s users) as a `Listener`."""
     if backlog is not None:
-        sock.listen(backlog)
+        try:
+            sock.listen(backlog)
+        except OSError as error:
+            raise SettingError(
+                f"bind: descriptor {sock.fileno()} cannot listen ({error.strerror}); it must be a bound stream socket"
+            ) from None
     sock.setblocking(False)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,25 +138,38 @@ def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Liste
     if not count.isdecimal():
         raise SettingError(f"LISTEN_FDS is {count!r}, which is no number: start the service through systemd")
     fds = range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count))
-    return [adopt(_inherited(fd, f"fd://{fd}"), backlog=backlog) for fd in fds]
+    adopted: list[Listener] = []
+    try:
+        for fd in fds:
+            adopted.append(adopt(_inherited(fd, f"fd://{fd}"), backlog=backlog))
+    except SettingError:
+        for listener in adopted:
+            listener.socket.close()
+        raise
+    return adopted
 
 
 def close_listener(listener: Listener) -> None:
     """Stops listening at a socket opened here; removes its file, if it is still the one that was made."""
     if not listener.owned:
         return
-    inode = _inode(listener.path) if listener.path else None
-    if inode is not None and inode == _made.get(listener.path):
-        _made.pop(listener.path)
-        try:
-            os.unlink(listener.path)
-        except OSError:
-            pass
+    if listener.path:
+        _remove(listener.path)
     listener.socket.close()
 
 
 _made: dict[str, tuple[int, int]] = {}
 """Socket files of this process: path -> (device, inode)."""
+
+
+def _remove(path: str) -> None:
+    """Removes the socket file at `path`, if it is still the one that was made here."""
+    made = _made.pop(path, None)
+    if made is not None and _inode(path) == made:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -163,7 +196,7 @@ def _inherited(fd: int, text: str) -> socket.socket:
 def _open_tcp(address: Address, backlog: int) -> Listener:
     try:
         found = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            _plain_host(address.host), address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError) as error:
         raise SettingError(f"bind {address.text!r}: no address for host {address.host!r} ({error})") from None
@@ -189,26 +222,34 @@ def _open_tcp(address: Address, backlog: int) -> Listener:
     raise SettingError(_bind_problem(address, failure))
 
 
+def _plain_host(host: str) -> str | bytes | None:
+    """ASCII as bytes: a str would be encoded by IDNA, and importing that codec costs a fifth of the start."""
+    return host.encode("ascii") if host.isascii() and host else host or None
+
+
 def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> Listener:
     name = "\0" + address.host[1:] if address.host.startswith("@") else address.host
+    path = "" if name[0] == "\0" else os.path.abspath(name)  # the application may change the directory
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if name[0] != "\0":
+        if path:
             _clear_stale(address)
         sock.bind(name)
-        if name[0] == "\0":
-            return _own(adopt(sock, backlog=backlog))
-        made = _inode(name)
+        made = _inode(path) if path else None
         if made is not None:
-            _made[name] = made
-        if owner:
-            os.chown(name, *_owner_ids(owner))
-        if mode is not None:
-            os.chmod(name, mode)
-        return _own(adopt(sock, backlog=backlog), name)
-    except OSError as error:
+            _made[path] = made
+        if path and owner:
+            os.chown(path, *_owner_ids(owner))
+        if path and mode is not None:
+            os.chmod(path, mode)
+        return _own(adopt(sock, backlog=backlog), path)
+    except (OSError, SettingError) as error:
         sock.close()
-        raise SettingError(_bind_problem(address, error)) from None
+        if path in _made:
+            _remove(path)
+        if isinstance(error, OSError):
+            raise SettingError(_bind_problem(address, error)) from None
+        raise
 
 
 def _clear_stale(address: Address) -> None:

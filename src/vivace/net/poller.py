@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -32,11 +33,16 @@ AWAY = 3
 EVENTS_MAX = 256
 """Events taken in one call: 1,023, Python's default, makes each call allocate 12 KiB."""
 
+FD_SETSIZE = 1024
+"""The size of select's fd_set on every system that has no better poller here (POSIX leaves it to the system)."""
+
 KINDS = ("auto", "epoll", "kqueue", "select")
 
 
 class EpollPoller:
     """Linux. One `epoll_wait` serves any number of events; a change costs one `epoll_ctl`."""
+
+    connections_max = 1 << 31
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -83,6 +89,8 @@ class EpollPoller:
 class _PipePoller:
     """What the pollers without an eventfd share: a pipe that wakes them."""
 
+    connections_max = 1 << 31
+
     def __init__(self) -> None:
         self.wake_fd, self._write_fd = os.pipe()
         os.set_blocking(self.wake_fd, False)
@@ -111,11 +119,15 @@ class _PipePoller:
 class SelectPoller(_PipePoller):
     """Everywhere else. `select()` is bounded by FD_SETSIZE and costs time with every descriptor watched."""
 
+    connections_max = FD_SETSIZE - 128
+
     def __init__(self) -> None:
         super().__init__()
         self._modes: dict[int, int] = {self.wake_fd: READ}
 
     def add(self, fd: int, mode: int) -> None:
+        if fd >= FD_SETSIZE:
+            raise OSError(errno.EMFILE, f"select() cannot watch a descriptor above {FD_SETSIZE - 1}")
         self._modes[fd] = mode
         self.wake()
 

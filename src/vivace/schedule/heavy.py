@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Entry = tuple[float, int, float, float, float, Any]
 
 LONG_S = 0.005  # as policy.AWAY_S
+INFINITE = float("inf")
 BOOK = 1.001  # shares on a page at most, with room for rounding
 
 
@@ -64,13 +65,9 @@ class HeavyQueue:
             self.away += 1
         heappush(heap, (key, self._count, arrived_s, away, allowance_s, call))
 
-    def pop(self, away: bool = False) -> Any:
-        """The next inline call, or the next `away` one whatever the book says; IndexError if none waits."""
-        if not away:
-            return heappop(self.inline)[-1]
-        call = heappop(self._pages[0] or self._pages[1])[-1]
-        self.away -= 1
-        return call
+    def pop(self) -> Any:
+        """The next inline call; IndexError if none waits."""
+        return heappop(self.inline)[-1]
 
     def start_away(self, now_s: float) -> tuple[Any, int] | None:
         """The next call for a pooled thread that the book has room for, and the token to end it with."""
@@ -87,13 +84,17 @@ class HeavyQueue:
         for book in self._book:
             book.pop(token, None)
 
-    def rivals(self, token: int, leading: bool) -> int:
-        """How many other calls may be computing: those booked, and the inline ones while any wait. Any thread.
+    def rivals(self, token: int, leading: bool) -> float:
+        """For policy.concurrency: how many other threads a call may have waited for. Any thread.
 
-        `token`: that of the call which asks, 0 if it is not booked. `leading`: whether it is itself inline.
+        `token`: that of the call, 0 if it is not booked. `leading`: whether it is on the loop's thread. There it may
+        have lost the GIL at any moment, for as long as the others computed; elsewhere it waits for those with a
+        booking and for the loop, in turn.
         """
         booked = len(self._book[0]) + len(self._book[1])
-        return booked - (token > 0) + (not leading and len(self.inline) > 0)
+        if leading:
+            return INFINITE if booked else 0.0
+        return booked - (token > 0) + 1.0
 
     def room_at_s(self) -> float | None:
         """When the next booking lapses, if calls wait for room: the loop looks again then."""

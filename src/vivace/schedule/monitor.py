@@ -11,9 +11,9 @@ Rules:
   table can never take the baton of its successor. So there is never a second leader.
 * What lies on the table is new for every call (the monitor tells calls apart by identity) and has an `allowance_s`.
 * While only known, quick calls run, the monitor looks RELAXED times more rarely: each look costs the leader a hand-over of
-  the GIL. `alert` brings the short tick back. While nothing happens at all it sleeps until it is woken.
+  the GIL. `wake` brings the short tick back. While nothing happens at all it sleeps until it is woken.
 
-Threads: `watch` on a thread of its own (the main one, so that signals are answered at once); `wake` and `alert` by the leader.
+Threads: `watch` on a thread of its own (the main one, so that signals are answered at once); `wake` by the leader.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Monitor:
         self.turnover = threading.Lock()
         """Held from taking the baton to the end of `overtake`; the overtaken thread waits for it."""
         self.drowsy = False
-        """Relaxed or resting: `alert` must ring the bell."""
+        """Relaxed or resting: a call that may take long needs `wake`."""
         self.resting = False
         """Sleeping until woken."""
         self.turns = 0

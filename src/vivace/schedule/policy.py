@@ -44,9 +44,11 @@ ALPHA_SHARE = 0.05  # ... in the share booked: slower than the calls in flight f
 CLIP = 8.0  # a sample counts for at most this many times the mean (and two ticks)
 NEW_SAMPLES = 4  # quick ones after which a new route is no longer watched
 FORGET_SAMPLES = 64  # ... after which one slow one is forgotten
+CROWDED = 0.25  # what a slow one counts for while others compute: it may have waited for a GIL whose owner had no core
 CLEAN_SAMPLES = 16  # cheaper ones in a row that first bring a route down
 CLEAN_GROWTH = 4  # ... and how many times more the next time
 CLEAN_SAMPLES_MAX = 1024
+DOUBT_MAX = 255  # slow calls that may go by before a route is watched again
 RETURN = 2.0  # a call counts as cheaper only if it still would after costing this many times as much
 NEWCOMERS_SLOW = 0.5  # part of the newcomers that were slow from which the next one starts off the loop's thread
 
@@ -55,7 +57,7 @@ ALLOWANCE = 4.0  # a heavy call may take this many times its mean (and a tick) .
 UNKNOWN_TICKS = 100.0  # ... one that starts away and has no mean yet, this many ticks
 AGEING = 8.0  # a heavy call lets pass cheaper ones that arrive up to this many times its own cost later
 RIVALRY = 0.8  # how much of the others' computing is taken to be in this one's way; see _share
-SLACK = 1.5  # see _share
+SLACK = 2.0  # see _share
 SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
 
 # Trials whether calls that compute can do so side by side, in samples.
@@ -75,7 +77,9 @@ class Route:
         "clean",
         "clean_needed",
         "cpu_s",
+        "doubt",
         "frees",
+        "ignore",
         "lane",
         "level",
         "name",
@@ -84,6 +88,7 @@ class Route:
         "samples",
         "share",
         "strikes",
+        "suspected",
         "twin_next",
         "twin_trial",
         "twin_wait",
@@ -110,7 +115,10 @@ class Route:
         # hysteresis
         self.level = 0
         self.strikes = 0.0  # samples above the level; each other one takes 1 / FORGET_SAMPLES away
-        self.overtakes = 0  # calls overtaken and not yet finished
+        self.suspected = False  # watched because a call was slow while nobody watched
+        self.doubt = 0  # slow calls that the next suspicion takes, beyond one
+        self.ignore = 0  # ... and how many of them are still to come
+        self.overtakes = 0  # calls overtaken since one ended
         self.clean = 0  # samples below the level (at level 0: at it), in a row
         self.peak = 0  # the highest level among those
         self.clean_needed = CLEAN_SAMPLES
@@ -157,21 +165,30 @@ class Policy:
             self._off_loop(route, self.newcomers_share)
         return route
 
-    def observe(self, route: Route, wall_s: float, cpu_s: float | None, concurrency: float) -> None:
-        """Takes in one finished call of the application.
+    def suspect(self, route: Route, wall_s: float) -> None:
+        """An unwatched inline call was slow, and nobody knows why: the next ones are watched.
 
-        `cpu_s`: None where the thread's CPU time was not read. `concurrency`: calls that may have been computing at
-        the same time, this one included (`HeavyQueue.rivals` and 1); the mean of its start and its end is best.
+        On a noisy machine that is mostly a neighbour's doing. Each time the watching finds nothing, twice as many slow
+        calls must come before the next one, unless they are slow beyond doubt.
+        """
+        if self.lanes != "learn" or (route.ignore > 0 and wall_s < self.tick_s):
+            route.ignore -= 1
+            return
+        route.overtakes = 0
+        route.watch = True
+        route.suspected = True
+        route.strikes = max(route.strikes, 0.5)
+        route.clean = 0
+
+    def observe(self, route: Route, wall_s: float, cpu_s: float, concurrency: float) -> None:
+        """Takes in one finished, watched call of the application.
+
+        `concurrency`: how many computed at the same time, this
+        one included; see the function of that name.
         """
         if self.lanes != "learn":
             return
-        if route.overtakes and wall_s >= self.tick_s:
-            route.overtakes -= 1
-        if cpu_s is None:  # slow, and nobody knows why: watch the next ones
-            route.watch = True
-            route.strikes = max(route.strikes, 1.0)
-            route.clean = 0
-            return
+        route.overtakes = 0
         blocked_s = self._blocked_s(route, wall_s, cpu_s, concurrency)
         first = route.samples == 0
         self._average(route, wall_s, cpu_s, blocked_s)
@@ -181,7 +198,7 @@ class Policy:
             self._settle(route, level)
             route.clean = 1
         elif level > route.level:
-            self._dearer(route)
+            self._dearer(route, CROWDED if concurrency > 1.0 else 1.0)
         else:
             route.strikes = max(0.0, route.strikes - 1.0 / FORGET_SAMPLES)
             if route.level == 0:
@@ -200,17 +217,19 @@ class Policy:
         elif route.level == 1:
             route.allowance_s = self.tick_s + ALLOWANCE * route.wall_s
 
-    def overtaken(self, route: Route, elapsed_s: float, cpu_s: float | None) -> None:
+    def overtaken(self, route: Route, elapsed_s: float, cpu_s: float | None, crowded: bool = False) -> None:
         """The monitor overtook an inline call of `route` that is still running.
 
         Moves a route out of the way before its first call has ended, so that a burst on it stalls the loop once
         and not once a call. `cpu_s`: its thread's CPU time within `elapsed_s`, None if it was not read.
+        `crowded`: whether others may have been computing (`HeavyQueue.rivals` is not 0).
         """
         if self.lanes != "learn":
             return
         route.overtakes += 1
         route.watch = True
-        if route.samples and not self._convinced(route, route.strikes + route.overtakes):
+        strikes = route.strikes + route.overtakes * (CROWDED if crowded else 1.0)
+        if route.samples and not self._convinced(route, strikes):
             return
         cpu_s = cpu_s or 0.0
         blocked_s = max(0.0, elapsed_s - cpu_s)
@@ -285,11 +304,12 @@ class Policy:
 
     def _convinced(self, route: Route, strikes: float) -> bool:
         """Whether so many slow calls move the route: one is enough where it has come back more than once."""
-        return strikes > 1.0 or (strikes > 0.0 and route.clean_needed > CLEAN_SAMPLES * CLEAN_GROWTH)
+        return strikes > 1.0 or (strikes == 1.0 and route.clean_needed > CLEAN_SAMPLES * CLEAN_GROWTH)
 
-    def _dearer(self, route: Route) -> None:
+    def _dearer(self, route: Route, weight: float) -> None:
         route.clean = route.peak = 0
-        route.strikes += 1.0
+        route.doubt = 0
+        route.strikes += weight
         if self._convinced(route, route.strikes):
             level = self._level(route.blocked_s, route.cpu_s)
             if level > route.level:
@@ -314,6 +334,9 @@ class Policy:
         if done:
             route.watch = False
             route.strikes = 0.0
+            if route.suspected:
+                route.suspected = False
+                route.doubt = route.ignore = min(DOUBT_MAX, 2 * route.doubt + 1)
 
     def _settle(self, route: Route, level: int) -> None:
         route.watch = True
@@ -361,6 +384,16 @@ class Policy:
         else:
             route.twin_trial = TWIN_TRIAL
             route.twin_wait = route.twin_next = min(CLEAN_SAMPLES_MAX, route.twin_next * CLEAN_GROWTH)
+
+
+def concurrency(cpu_s: float, others_s: float, rivals: float) -> float:
+    """How many computed while a call did, itself included: what `Policy.observe` asks for.
+
+    `others_s`: CPU time of the process's other threads meanwhile (time.process_time less the thread's own). No call
+    has waited longer for the GIL than that; nor for more threads than `rivals`, those that may compute at all
+    (`HeavyQueue.rivals`, the mean of its start and its end).
+    """
+    return 1.0 + (min(rivals, others_s / cpu_s) if cpu_s > 0.0 and others_s > 0.0 else 0.0)
 
 
 def overdue(arrived_s: float, now_s: float, queue_timeout_s: float) -> bool:

@@ -7,6 +7,7 @@ Rules:
 * A thread waits on a lock of its own, so waking one wakes exactly one and takes no contended lock.
 * One thread *leads* the loop. Leading is a job like any other: `promote()` gives it to an idle thread, or starts
   one, even above `threads_max` (a loop without a leader would serve nobody).
+* No job is lost: who adds one looks for a thread afterwards, and who stops being busy looks for a job afterwards.
 * A job is whatever `perform` takes. `perform` and `lead` must not raise; what they raise ends up in `on_crash`.
 
 Threads: `submit` and `promote` by the leader or by the thread that overtakes it; everything shared is a list or deque
@@ -40,7 +41,7 @@ class _Worker:
 
 
 class Pool:
-    """At most `threads_max` threads (one more while all of them are inside calls, to lead the loop)."""
+    """At most `threads_max` threads and one that leads; more only where there would be no leader otherwise."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Pool:
         self._perform = perform
         self._lead = lead
         self._on_crash = on_crash
-        self._threads_max = threads_max
+        self._threads_max = threads_max + 1
         self._idle_s = idle_s
         self._name = name
         self._idle: list[_Worker] = []
@@ -71,38 +72,21 @@ class Pool:
         """Threads that are not idle: in a call, or leading."""
         return self.total - len(self._idle)
 
-    @property
-    def crowded(self) -> bool:
-        """No idle thread, and no room for another."""
-        return not self._idle and self.total >= self._threads_max
-
     def submit(self, job: Any) -> None:
         """Runs `job` on the warmest idle thread, on a new one, or when one becomes free."""
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            if self.total < self._threads_max and self._start(job):
-                return
-            self.waiting.append(job)
-            # A thread may have looked for work just before the append and gone idle just after.
-            if self._idle:
-                self._pass_on()
-            return
-        worker.job = job
-        worker.lock.release()
+        self.waiting.append(job)
+        self._match()
 
-    def promote(self) -> bool:
-        """Has another thread lead. False: all are busy, and one was started above the limit for leading alone."""
+    def promote(self) -> None:
+        """Has another thread lead: an idle one, or a new one even above the limit."""
         try:
             worker = self._idle.pop()
         except IndexError:
-            room = self.total < self._threads_max
             if not self._start(_LEAD):
-                self.waiting.appendleft(_LEAD)
-            return room
+                self.waiting.appendleft(_LEAD)  # the system gives no more threads: the first free one leads
+            return
         worker.job = _LEAD
         worker.lock.release()
-        return True
 
     def end(self) -> None:
         """Idle threads end now, the others when their call is done. Does not wait for them."""
@@ -115,28 +99,60 @@ class Pool:
             worker.job = _END
             worker.lock.release()
 
-    def _pass_on(self) -> None:
-        try:
-            job = self.waiting.popleft()
-        except IndexError:
-            return
-        self.submit(job)
+    def _match(self) -> None:
+        """Brings waiting jobs and threads together, until one of them runs out. Any thread."""
+        waiting, idle = self.waiting, self._idle
+        while waiting:
+            try:
+                worker = idle.pop()
+            except IndexError:
+                if not self._reserve():
+                    return  # every thread is busy; each looks at `waiting` before it rests or ends
+                try:
+                    job = waiting.popleft()
+                except IndexError:
+                    self._forgo()
+                else:
+                    if not self._launch(job):
+                        waiting.appendleft(job)
+                        return
+                continue
+            try:
+                worker.job = waiting.popleft()
+            except IndexError:
+                idle.append(worker)
+            else:
+                worker.lock.release()
 
     def _start(self, job: Any) -> bool:
+        """A new thread for `job`, whatever the limit says; False where the system gives none."""
         with self._guard:
             self.total += 1
-            self._started += 1
+        return self._launch(job)
+
+    def _reserve(self) -> bool:
+        with self._guard:
+            if self.total >= self._threads_max:
+                return False
+            self.total += 1
+            return True
+
+    def _forgo(self) -> None:
+        with self._guard:
+            self.total -= 1
+
+    def _launch(self, job: Any) -> bool:
+        """Starts the thread that was counted already."""
+        self._started += 1
         name = f"{self._name}-{self._started}"
         try:
             threading.Thread(target=self._work, args=(_Worker(job),), name=name, daemon=True).start()
-        except RuntimeError:  # the system gives no more threads: those there are must do
-            with self._guard:
-                self.total -= 1
+        except RuntimeError:
+            self._forgo()
             return False
         return True
 
     def _work(self, worker: _Worker) -> None:
-        idle, waiting = self._idle, self.waiting
         while True:
             job, worker.job = worker.job, None
             try:
@@ -147,35 +163,31 @@ class Pool:
             except BaseException as error:
                 self._on_crash(error)
             del job
-            try:
-                worker.job = waiting.popleft()
-                continue
-            except IndexError:
-                pass
-            if self._ending or self.total > self._threads_max:
+            if not self._next(worker):
                 break
-            idle.append(worker)
-            if waiting or self._ending:
-                # Something came between the look and the append: whoever takes this worker off the list acts.
-                try:
-                    idle.remove(worker)
-                except ValueError:
-                    pass
-                else:
-                    worker.job = _END if not waiting else None
-                    try:
-                        worker.job = waiting.popleft()
-                    except IndexError:
-                        if self._ending:
-                            break
-                        worker.job = _END
-                    continue
-            if not worker.lock.acquire(timeout=self._idle_s):
-                try:
-                    idle.remove(worker)
-                except ValueError:
-                    worker.lock.acquire()  # a job is on its way
-                else:
-                    break
-        with self._guard:
-            self.total -= 1
+        self._forgo()
+        self._match()  # a job may have come while this thread made up its mind
+
+    def _next(self, worker: _Worker) -> bool:
+        """Puts the next job into `worker`, waiting for one if need be; False: the thread is to end."""
+        idle, waiting = self._idle, self.waiting
+        try:
+            worker.job = waiting.popleft()
+            return True
+        except IndexError:
+            pass
+        if self._ending or self.total > self._threads_max:
+            return False
+        idle.append(worker)
+        # A job may have come between the look and the append; whoever takes the worker off the list decides.
+        self._match()
+        if self._ending:
+            self.end()
+        if not worker.lock.acquire(timeout=self._idle_s):
+            try:
+                idle.remove(worker)
+            except ValueError:
+                worker.lock.acquire()  # a job is on its way
+            else:
+                return False
+        return True

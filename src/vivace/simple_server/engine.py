@@ -13,8 +13,8 @@ from vivace.config.load import from_keywords
 from vivace.config.settings import names
 from vivace.connection.accepting import _peer_name
 from vivace.connection.connection import HEAD, RUNNING, Connection
+from vivace.connection.meter import clock
 from vivace.connection.reading import Site
-from vivace.connection.serving import clock
 from vivace.errors import SettingError
 from vivace.http1.response import ResponseHeads
 from vivace.net.listen import Listener, adopt
@@ -54,9 +54,7 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     known = names()
     misplaced = [name for name in keywords if name in known and known[name].section not in SECTIONS]
     if misplaced:
-        raise SettingError(
-            *(f"{name} is no setting of a simple_server; see docs/simple_server.md" for name in misplaced)
-        )
+        raise SettingError(*(f"{name}: no setting of a simple_server; see docs/simple_server.md" for name in misplaced))
     from_keywords(**keywords)
     return {known[name].name: value for name, value in keywords.items()}
 
@@ -114,9 +112,8 @@ class Engine:
 
         def on_error(error: BaseException) -> None:
             if comes_from_signal_handler(error):
-                self.fail(error)
-            else:
-                report(error)
+                raise error
+            report(error)
 
         plan.on_error = on_error
 
@@ -136,7 +133,8 @@ class Engine:
     def run_one(self, request: socket.socket, address: Any) -> None:
         """Answers one request on the connection `request`, on this thread, and closes it. Raises as `run`."""
         loop, plan, server = self.loop, self._inner.plan, self._server
-        listener = Listener(server.socket, "", server.server_name, str(server.server_port))
+        name, port = getattr(server, "server_name", ""), getattr(server, "server_port", "")
+        listener = Listener(server.socket, "", name, str(port))
         site = Site(
             base_environ(listener, plan, self._base),
             response_buffer_bytes=plan.response_buffer_bytes,

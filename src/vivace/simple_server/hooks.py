@@ -71,12 +71,11 @@ class Hooks:
         found = self._found
         if not found.hooks.isdisjoint({"get_request", "verify_request"}):
             plan.accept = self.accept
-        if found.logs_by_handler:
-            plan.log = self.log if found.logs else None
-            plan.refused = self.refused if found.logs_refusals else None
-        elif found.logs:
-            plan.log = self._request_log.log
-            plan.refused = self._request_log.refused
+        if found.logs_requests:
+            plan.log = self.log if found.requests_by_handler else self._request_log.log
+        if found.logs_refusals:
+            plan.refused = self.refused if found.refusals_by_handler else self._request_log.refused
+        if found.logs_requests and not found.requests_by_handler:
             plan.on_tick = self._request_log.flush
         if "service_actions" in found.hooks and poll_interval is not None:
             plan.on_tick = self.tick
@@ -86,7 +85,7 @@ class Hooks:
         """What the loop calls as the application."""
         found = self._found
         asked = {"get_environ", "get_stderr", "get_app"} | ({"address_string"} if LOOKS_UP_HOST else set())
-        if (found.logs and found.logs_by_handler) or not found.hooks.isdisjoint(asked):
+        if (found.logs_requests and found.requests_by_handler) or not found.hooks.isdisjoint(asked):
             return self._run_by_handler
         server = self._server
         defaults = tuple(self._defaults.items())
@@ -107,7 +106,7 @@ class Hooks:
         try:
             added = frozenset(key for key in self._defaults if key not in environ)
             handler = make_handler(self._server, environ, added)
-            if self._found.logs:
+            if self._found.logs_requests and self._found.requests_by_handler:
                 environ[HANDLER_KEY] = handler
             given = self._environ_of(handler, environ)
             given["wsgi.errors"] = handler.get_stderr()
@@ -153,6 +152,7 @@ class Hooks:
 
     def refused(self, environ: dict[str, Any], status: int, detail: str) -> None:
         """After a refusal (see `Plan.refused`): what `send_error` logs."""
+        self._request_log.flush()
         try:
             handler = make_handler(self._server, environ)
             handler.log_error("code %d, message %s", status, detail)

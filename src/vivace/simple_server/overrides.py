@@ -132,16 +132,14 @@ class Found:
         self.reasons = reasons
         self.threading = threading
         self.hooks = {name for name in changed if (SERVER.get(name) or HANDLER.get(name)) != FREE}
-        self.logs = "log_request" not in changed or not is_silent(changed["log_request"])
-        """Whether a request is logged at all."""
+        self.requests_by_handler = not self.hooks.isdisjoint({"log_request", "log_message"} | LINE)
+        """Whether the handler's own methods have to be called to log a request."""
+        self.refusals_by_handler = self.requests_by_handler or "log_error" in self.hooks
+        self.logs_requests = not ("log_request" in changed and is_silent(changed["log_request"]))
+        self.logs_refusals = True
         if "log_message" in changed and is_silent(changed["log_message"]):
-            self.hooks.discard("log_message")
-            self.logs = self.logs and "log_request" in changed
-            self.logs_refusals = not self.hooks.isdisjoint({"log_error", "log_request"})
-        else:
-            self.logs_refusals = True
-        self.logs_by_handler = not self.hooks.isdisjoint({"log_request", "log_message", "log_error"} | LINE)
-        """Whether the handler's own methods have to be called for it."""
+            self.logs_requests = self.logs_requests and "log_request" in changed
+            self.logs_refusals = not self.hooks.isdisjoint({"log_request", "log_error"})
 
 
 class Look:
@@ -175,7 +173,10 @@ class Look:
             reasons.append(f"{cls.__name__}.socket is a {kind.__name__}")
         if kind_of_socket != socket.SOCK_STREAM:
             reasons.append(f"{cls.__name__}.socket_type is not SOCK_STREAM")
-        reasons += _not_in(SERVER_HANDLER, origins.server_handler.changed(server_handler), server_handler)
+        if isinstance(server_handler, type):
+            reasons += _not_in(SERVER_HANDLER, origins.server_handler.changed(server_handler), server_handler)
+        else:
+            reasons.append("ServerHandler is no class")
         if isinstance(handler, type) and issubclass(handler, standard.WSGIRequestHandler):
             of_handler = origins.handler.changed(handler)
             reasons += _not_in(HANDLER, of_handler, handler)

@@ -62,7 +62,9 @@ class RequestLog:
             second = int(when)
             if second not in stamps:
                 stamps[second] = stamp(second)
-            lines.append(f"{host} - - [{stamps[second]}] {message.translate(ESCAPES)}\n")
+            if "\\" in message or not message.isprintable():  # nearly none; translate costs what the rest does
+                message = message.translate(ESCAPES)
+            lines.append(f"{host} - - [{stamps[second]}] {message}\n")
         try:
             stream.write("".join(lines))
             stream.flush()

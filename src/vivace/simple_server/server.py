@@ -18,6 +18,7 @@ from wsgiref import simple_server as standard
 from vivace.simple_server import engine
 from vivace.simple_server.handler import ServerHandler, WSGIRequestHandler
 from vivace.simple_server.overrides import Look, Origins
+from vivace.worker.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
 class Life:
     """Whether a server serves, whether it is to stop, and what was found out about it."""
 
-    __slots__ = ("closing", "ended", "engine", "found", "look", "settings", "stopping")
+    __slots__ = ("closing", "ended", "engine", "found", "look", "settings", "stopping", "thread")
 
     def __init__(self) -> None:
         self.look: Look | None = None
         self.found: Found
         self.settings: tuple[tuple[Any, ...], Settings] | None = None
         self.engine: engine.Engine | None = None
+        self.thread = 0
+        """Identity of the thread that is in `serve_forever`."""
         self.stopping = False
         self.closing = False
         self.ended = threading.Event()
@@ -93,35 +96,41 @@ class WSGIServer(standard.WSGIServer):
 
     # Serving.
 
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
+    def serve_forever(self, poll_interval: float | None = 0.5) -> None:
         """Serves until `shutdown()`, or until something is raised: KeyboardInterrupt comes out of here.
 
         `poll_interval` is how often `service_actions` is called while there is nothing to do, where it is overridden.
+        None: not at all.
         """
         life = self._life
         life.ended.clear()
+        life.thread = threading.get_ident()
         try:
             if life.stopping:
                 return
             found = self._look()
             if found.reasons:
-                self._serve_classic(poll_interval)
+                self._serve_classic(poll_interval, found)
                 return
-            life.engine = engine.Engine(self, found, self._settings(found), _server_handler(), poll_interval)
+            idle_s = -1.0 if poll_interval is None else poll_interval
+            life.engine = engine.Engine(self, found, self._settings(found), _server_handler(), idle_s)
             if life.stopping:
                 life.engine.stop()
             life.engine.run()
         finally:
             life.engine = None
+            life.thread = 0
             life.stopping = False
             life.ended.set()
             if life.closing:
                 life.closing = False
                 self.server_close()
 
-    def _serve_classic(self, poll_interval: float) -> None:
+    def _serve_classic(self, poll_interval: float | None, found: Found) -> None:
         """The standard library's blocking code, one connection after the other."""
         life = self._life
+        if self.vivace_settings or isinstance(self.threads, int):
+            Console().warn(f"settings of vivace have no effect, because {found.reasons[0]}: see docs/simple_server.md")
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while not life.stopping:
@@ -150,8 +159,8 @@ class WSGIServer(standard.WSGIServer):
         running = life.engine
         if running is not None:
             running.stop()
-            if running.is_below():
-                return
+        if life.thread == threading.get_ident() or (running is not None and running.is_below()):
+            return
         life.ended.wait()
 
     def server_close(self) -> None:

@@ -121,7 +121,7 @@ def make_plan(
         settings.underscores,
     )
     lanes = settings.lanes if settings.threads > 1 else "inline"
-    plan.policy = Policy(tick_s=settings.tick_s, gil=gil, lanes=lanes)
+    plan.policy = Policy(tick_s=settings.tick_s, gil=gil, lanes=lanes, cores=cores())
     plan.report = console.report
     plan.on_error = console.on_error
     plan.on_disk_error = console.on_disk_error
@@ -184,6 +184,14 @@ def open_listeners(settings: Settings, environ: Mapping[str, str]) -> list[Liste
 def settle_memory() -> None:
     """Once the application is loaded: what it made lives as long as the process, so collections need not visit it."""
     gc.freeze()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 def _gil_enabled() -> bool:

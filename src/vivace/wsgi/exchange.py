@@ -3,9 +3,10 @@
 
 The sink (a connection, or a test's list) has:
 
-* `put(data)`: transmits now what the peer takes; keeps or waits for the rest; raises `PeerGone`;
-* `put_pair(head, block)`: the same for two buffers without joining them;
-* `put_file(head, file, region) -> bool`: the same for a file; True where it will call `file.close()` itself, later.
+* `put(data, last)`: transmits now what the peer takes; keeps the rest, and waits if that is much and not the last of the
+  response; raises `PeerGone`;
+* `put_pair(head, block, last)`: the same for two buffers without joining them;
+* `put_file(head, file, region)`: the same for a part of a file; calls `file.close()` itself, later.
 
 Rules:
 
@@ -138,9 +139,13 @@ class Exchange:
         """Every body but the commonest; closes it in every case."""
         try:
             if type(body) is FileWrapper and self.framing is None and (region := body.region()) is not None:
-                if self._put_file(body, region):
-                    return b"", self.keep  # the sink closes it when the last byte is out
-                last = b""
+                head, count = self._encode_file(region[2])
+                if count is None:
+                    last = head
+                else:
+                    file, body = body, None  # the sink closes it, when the last byte is out or cannot be
+                    self.sink.put_file(head, file, (region[0], region[1], count))
+                    last = b""
             elif type(body) is list or type(body) is tuple:
                 block = b"".join([self._checked(block) for block in body])
                 last = self._whole(block)
@@ -170,7 +175,7 @@ class Exchange:
         self.body_bytes = size
         if framing == UNTIL_CLOSE or size <= JOIN_BYTES_MAX:
             return head + block
-        self.sink.put_pair(head, block)
+        self.sink.put_pair(head, block, True)
         return b""
 
     def _stream(self, body: Iterable[bytes]) -> bytes:
@@ -218,28 +223,26 @@ class Exchange:
                 self.sink.put(head)
             return
         self.body_bytes += size
+        last = framing >= 0 and self._left == 0
         if head and size > JOIN_BYTES_MAX:
-            self.sink.put_pair(head, block)
-        elif head or block:
-            self.sink.put(head + block)
+            self.sink.put_pair(head, block, last)
+        else:
+            self.sink.put(head + block, last)
 
-    def _put_file(self, body: FileWrapper, region: tuple[int, int, int]) -> bool:
-        fd, offset, size = region
+    def _encode_file(self, size: int) -> tuple[bytes, int | None]:
+        """The head of a file of `size` bytes, and how many of them are to be sent: None where there is no body."""
         head, framing = self._encode(size)
         if framing == NO_BODY:
-            self.sink.put(head)
-            return False
+            return head, None
         if framing > size:
             self.framing = None
             raise ApplicationError(f"the file has {size} bytes left, but Content-Length says {framing}")
-        count = framing if framing >= 0 else size
-        self.body_bytes = count
-        taken: bool = self.sink.put_file(head, body, (fd, offset, count))
-        return taken
+        self.body_bytes = framing if framing >= 0 else size
+        return head, self.body_bytes
 
     def _finish(self) -> bytes:
         if self.framing == CHUNKED:
-            self.sink.put(b"0\r\n\r\n")
+            self.sink.put(b"0\r\n\r\n", True)
         elif self.framing is not None and self.framing >= 0 and self._left:
             raise ApplicationError(
                 f"the body ended {self._left} bytes short of its Content-Length, {self.framing}"

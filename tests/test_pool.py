@@ -1,0 +1,297 @@
+"""schedule.pool: which thread runs what, and how many there are. Between two threads: test_pool_races.py."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pooled import Held, Leader, end_all, held, pools, rest
+from vivace.schedule.pool import Pool
+from wire import TIMEOUT_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pooled import MakePool
+
+
+@pytest.fixture
+def make_pool() -> Iterator[MakePool]:
+    with pools() as make:
+        yield make
+
+
+# Threads on demand.
+
+
+def test_nothing_starts_before_the_first_job(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    assert (pool.total, pool.busy, pool.crowded) == (0, 0, False)
+
+
+def test_an_idle_thread_is_used_again(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    threads = set()
+    for _ in range(20):
+        [job] = held(pool, 1)
+        threads.add(job.thread)
+        job.end()
+        rest(pool)
+    assert len(threads) == pool.total == 1
+
+
+def test_threads_start_when_the_others_are_busy(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    jobs = []
+    for count in range(1, 5):
+        jobs += held(pool, 1)
+        assert (pool.total, pool.busy, pool.crowded) == (count, count, count == 4)
+    assert len({job.thread for job in jobs}) == 4
+    end_all(*jobs)
+    rest(pool)
+    assert (pool.total, pool.crowded) == (4, False)
+
+
+def test_the_thread_that_worked_last_works_next(make_pool: MakePool) -> None:
+    pool = make_pool(3)
+    jobs = held(pool, 3)
+    for busy, place in ((2, 1), (1, 2), (0, 0)):
+        jobs[place].end()
+        rest(pool, busy)
+    again = held(pool, 3)
+    assert [job.thread for job in again] == [jobs[place].thread for place in (0, 2, 1)]
+    end_all(*again)
+
+
+def test_threads_are_daemons_and_have_names(make_pool: MakePool) -> None:
+    """A call that never returns must not keep the process alive."""
+    pool = make_pool(2)
+    seen = []
+    done = threading.Event()
+
+    def job() -> None:
+        seen.append(threading.current_thread())
+        done.set()
+
+    pool.submit(job)
+    assert done.wait(TIMEOUT_S)
+    assert seen[0].daemon
+    assert seen[0].name == "test-1"
+
+
+def test_an_idle_thread_retires(make_pool: MakePool) -> None:
+    pool = make_pool(4, idle_s=0.01)
+    end_all(*held(pool, 4))
+    until(lambda: pool.total == 0)
+    [job] = held(pool, 1)
+    assert pool.total == 1
+    job.end()
+
+
+def test_a_busy_thread_does_not_retire(make_pool: MakePool) -> None:
+    pool = make_pool(2, idle_s=0.001)
+    [long] = held(pool, 1)
+    for _ in range(20):
+        end_all(*held(pool, 1))
+        until(lambda: pool.total == 1)
+    long.end()
+
+
+# Waiting.
+
+
+def test_jobs_wait_where_all_threads_are_busy_and_run_in_order(make_pool: MakePool) -> None:
+    pool = make_pool(2)
+    running = held(pool, 2)
+    order: list[int] = []
+    last = threading.Event()
+    for number in range(10):
+        pool.submit(lambda number=number: order.append(number))
+    pool.submit(last.set)
+    assert (len(pool.waiting), pool.total, order) == (11, 2, [])
+    running[0].end()
+    assert last.wait(TIMEOUT_S)
+    assert order == list(range(10))
+    assert pool.total == 2
+    running[1].end()
+
+
+def test_as_many_jobs_at_once_as_there_may_be_threads_while_another_leads(make_pool: MakePool) -> None:
+    """`threads` of them are inside the application, and one more leads (ARCHITECTURE.md, Threads)."""
+    leader = Leader()
+    pool = make_pool(2, lead=leader)
+    pool.promote()
+    leader.wait_begun()
+    jobs = [Held(), Held()]
+    try:
+        for job in jobs:
+            pool.submit(job)
+        assert [job.begun.wait(2) for job in jobs] == [True, True], "one waits although only one is in a call"
+    finally:
+        end_all(leader, *jobs)
+
+
+# Leading.
+
+
+def test_an_idle_thread_is_promoted(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(2, lead=leader)
+    [job] = held(pool, 1)
+    job.end()
+    rest(pool)
+    assert pool.promote() is True
+    leader.wait_begun()
+    assert (leader.thread, pool.total, pool.busy) == (job.thread, 1, 1)
+    leader.end()
+
+
+def test_a_thread_is_started_to_lead(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(2, lead=leader)
+    assert pool.promote() is True
+    leader.wait_begun()
+    assert (pool.total, pool.busy) == (1, 1)
+    leader.end()
+
+
+def test_with_all_busy_one_above_the_limit_leads(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(2, lead=leader)
+    jobs = held(pool, 2)
+    assert pool.promote() is False
+    leader.wait_begun()
+    assert (pool.total, pool.crowded) == (3, True)
+    end_all(leader, *jobs)
+    until(lambda: pool.total == 2, what="the one above the limit ends when there is nothing to do")
+
+
+def test_the_one_above_the_limit_works_off_what_waits_before_it_ends(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(1, lead=leader)
+    [long] = held(pool, 1)
+    pool.promote()
+    leader.wait_begun()
+    done = threading.Event()
+    pool.submit(done.set)
+    leader.end()
+    assert done.wait(TIMEOUT_S)
+    until(lambda: pool.total == 1)
+    long.end()
+
+
+def test_leading_comes_before_what_waits(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more threads, the next one that is free leads."""
+    leader = Leader()
+    pool = make_pool(1, lead=leader)
+    [job] = held(pool, 1)
+    waits = Held()
+    pool.submit(waits)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", NoThread)
+        assert pool.promote() is False
+    assert pool.total == 1
+    job.end()
+    leader.wait_begun()
+    assert not waits.begun.is_set()
+    leader.end()
+    waits.wait_begun().end()
+
+
+class NoThread(threading.Thread):
+    """A thread that the system does not give."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_job_waits_where_the_system_gives_no_more_threads(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(4)
+    [job] = held(pool, 1)
+    second = Held()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", NoThread)
+        pool.submit(second)
+    assert (pool.total, len(pool.waiting)) == (1, 1)
+    job.end()
+    second.wait_begun()
+    assert second.thread == job.thread
+    second.end()
+
+
+# The end.
+
+
+def test_end_ends_idle_threads_at_once_and_busy_ones_after_their_call(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    jobs = held(pool, 4)
+    end_all(*jobs[:2])
+    rest(pool, 2)
+    pool.end()
+    until(lambda: pool.total == 2)
+    end_all(*jobs[2:])
+    until(lambda: pool.total == 0)
+
+
+def test_end_leaves_no_job_undone(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    [job] = held(pool, 1)
+    done: list[int] = []
+    for number in range(5):
+        pool.submit(lambda number=number: done.append(number))
+    pool.end()
+    job.end()
+    until(lambda: pool.total == 0)
+    assert done == list(range(5))
+
+
+def test_a_job_after_the_end_still_runs(make_pool: MakePool) -> None:
+    """A request that was read just before the server stopped."""
+    pool = make_pool(2)
+    pool.end()
+    [job] = held(pool, 1)
+    job.end()
+    until(lambda: pool.total == 0)
+
+
+# Crashes.
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_a_crash_is_reported_and_costs_no_thread(error: type[BaseException]) -> None:
+    crashes: list[BaseException] = []
+
+    def perform(job: Any) -> None:
+        if job is None:
+            raise error("crash")
+        job()
+
+    pool = Pool(perform, Leader(), crashes.append, threads_max=1, idle_s=60)
+    for count in range(1, 4):
+        pool.submit(None)
+        [job] = held(pool, 1)
+        assert [type(crash) for crash in crashes] == [error] * count
+        assert (pool.total, job.thread) == (1, "vivace-1")
+        job.end()
+    pool.end()
+    until(lambda: pool.total == 0)
+
+
+def test_a_crash_of_the_leader_is_reported() -> None:
+    crashes: list[BaseException] = []
+
+    def lead() -> None:
+        raise ValueError("crash")
+
+    pool = Pool(lambda job: job(), lead, crashes.append, threads_max=1, idle_s=60)
+    pool.promote()
+    rest(pool)
+    assert [str(crash) for crash in crashes] == ["crash"]
+    held(pool, 1)[0].end()
+    pool.end()
+    until(lambda: pool.total == 0)
