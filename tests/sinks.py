@@ -22,13 +22,12 @@ LARGE = b"x" * (JOIN_BYTES_MAX + 1)
 class Sink:
     """A connection that takes everything, or stops taking after `room` calls."""
 
-    def __init__(self, room: int = 1 << 30, takes_files: bool = True) -> None:
+    def __init__(self, room: int = 1 << 30) -> None:
         self.data = b""
         self.puts: list[bytes] = []
         self.resets: list[bool] = []
         self.files: list[tuple[int, int]] = []
         self.room = room
-        self.takes_files = takes_files
 
     def put(self, data: bytes, *more: Any) -> None:
         assert data, "nothing is no reason for a system call"
@@ -41,15 +40,16 @@ class Sink:
     def put_pair(self, head: bytes, block: bytes, *more: Any) -> None:
         self.put(head + block)
 
-    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> bool:
+    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> None:
         fd, offset, count = region
         self.files.append((offset, count))
         with open(fd, "rb", closefd=False) as source:
             source.seek(offset)
-            self.put(head + source.read(count))
-        if self.takes_files:
+            data = source.read(count)
+        try:
+            self.put(head + data)
+        finally:
             file.close()
-        return self.takes_files
 
     def abort(self, reset: bool) -> None:
         self.resets.append(reset)

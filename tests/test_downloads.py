@@ -155,19 +155,41 @@ class Watched:
         self.file.close()
 
 
+class WatchedFile(io.FileIO):
+    """The same for a file on disk, which is only sent by the system if nothing stands between."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(os.dup(file.fileno()))
+        self._start = file.tell()
+        self.seek(self._start)
+        file.close()
+        self.closes = 0
+        self.reads = 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self.reads = self.tell() - self._start  # what the system sends does not move the position
+        self.closes += 1
+        super().close()
+
+
+def watched(file: BinaryIO) -> Any:
+    return Watched(file) if isinstance(file, io.BytesIO) else WatchedFile(file)
+
+
 class Files:
     """An application that sends what `make` opens, and keeps what it opened."""
 
     def __init__(self, make: Callable[[], BinaryIO], headers: list[tuple[str, str]] | None = None) -> None:
         self.make = make
         self.headers = headers or TEXT
-        self.sent: list[Watched] = []
+        self.sent: list[Any] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         start_response("200 OK", list(self.headers))
         if environ["PATH_INFO"] == "/next":
             return [b"next"]
-        self.sent.append(Watched(self.make()))
+        self.sent.append(watched(self.make()))
         return environ["wsgi.file_wrapper"](self.sent[-1], 8192)
 
     def assert_closed_once(self) -> None:

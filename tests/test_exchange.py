@@ -49,7 +49,7 @@ def test_every_kind_of_body(body: Any, flags: int, headers: list[tuple[str, str]
     outcome = run(app_of(body, headers=headers), flags)
     assert outcome.status == "HTTP/1.1 200 OK"
     assert outcome.content == b"hello world"
-    assert outcome.reported == outcome.sink.resets == []
+    assert (outcome.reported, outcome.sink.resets) == ([], [])
     assert outcome.exchange.body_bytes == len(outcome.content) or "chunked" in str(outcome.fields)
     framed = [field for field in outcome.fields if field.startswith(("Content-Length", "Transfer-Encoding"))]
     if not framed:
@@ -108,19 +108,6 @@ def test_bytes_of_a_subclass_are_bytes() -> None:
 
     for body in ([Text(b"hello")], [Text(b"hel"), Text(b"lo")], iter([Text(b"hello"), Text(b"")])):
         assert run(app_of(body)).content == b"hello"
-
-
-def test_a_list_of_a_subclass_is_closed() -> None:
-    class Closing(list[bytes]):
-        closes = 0
-
-        def close(self) -> None:
-            self.closes += 1
-
-    for blocks in ([b"one"], [b"one", b"two"], []):
-        body = Closing(blocks)
-        assert run(app_of(body)).content == b"".join(blocks)
-        assert body.closes == 1
 
 
 # Each block is put before the next one is asked for (PEP 3333, "Buffering and Streaming").
@@ -362,11 +349,6 @@ def test_a_file_where_no_body_may_be(file: io.BufferedReader, status: str, flags
     assert (outcome.body, outcome.sink.files, file.closed) == (b"", [], True)
 
 
-def test_a_sink_that_does_not_close_files(file: io.BufferedReader) -> None:
-    outcome = run(app_of(FileWrapper(file)), sink=Sink(takes_files=False))
-    assert (outcome.body, file.closed) == (b"0123456789", True)
-
-
 def test_a_file_behind_write_goes_in_blocks(file: io.BufferedReader) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> FileWrapper:
         start_response("200 OK", TEXT)(b"first ")
@@ -383,15 +365,6 @@ def test_a_wrapper_of_the_application_s_own_class_goes_in_blocks(file: io.Buffer
 
     outcome = run(app_of(Upper(file)))
     assert (outcome.content, outcome.sink.files, file.closed) == (b"<0123456789>", [], True)
-
-
-# What an exchange is besides.
-
-
-def test_the_baton_is_new_for_every_call_and_has_an_allowance() -> None:
-    one, two = exchange_of(Sink()), exchange_of(Sink())
-    assert one is not two
-    assert one.allowance_s == 1.0
 
 
 def test_an_exchange_keeps_nothing_of_another() -> None:

@@ -16,14 +16,10 @@ from vivace.wsgi.files import FileWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 
 # start_response.
-
-
-def test_start_response_returns_write() -> None:
-    exchange = exchange_of(Sink())
-    assert exchange.start_response("200 OK", []) == exchange.write
 
 
 def test_start_response_twice_without_exc_info() -> None:
@@ -338,6 +334,22 @@ def test_the_peer_is_gone_under_a_large_list() -> None:
     with pytest.raises(PeerGone):
         run(app_of(body), sink=Sink(0))
     assert body.closes == 1
+
+
+def test_the_peer_is_gone_while_a_file_is_sent(tmp_path: Path) -> None:
+    """The sink has taken the file over: it alone closes it."""
+    (tmp_path / "file").write_bytes(b"0123456789")
+    closes = 0
+
+    class Counting(io.FileIO):
+        def close(self) -> None:
+            nonlocal closes
+            closes += 1
+            super().close()
+
+    with pytest.raises(PeerGone):
+        run(app_of(FileWrapper(Counting(tmp_path / "file"))), sink=Sink(0))
+    assert closes == 1
 
 
 # close().

@@ -13,7 +13,6 @@ from wire import TIMEOUT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 TICK_S = 0.004
 
 
@@ -112,11 +111,6 @@ def test_each_call_has_its_own_allowance(watched: Watched) -> None:
         monitor.table[:] = [Call()]
 
     watched.ticks(200, next_call)
-    assert watched.overtaken == []
-
-
-def test_an_empty_table_is_nobody_s_call(watched: Watched) -> None:
-    watched.ticks(20)
     assert watched.overtaken == []
 
 
@@ -326,12 +320,6 @@ def test_stop_before_the_start(watched: Watched) -> None:
     watched.monitor.stop()
     watched.monitor.watch()
     assert watched.asked == []
-
-
-def test_waking_twice_is_waking_once(watched: Watched) -> None:
-    monitor = watched.monitor
-    watched.run(lambda: [monitor.wake() for _ in range(3)], watched.turn)  # type: ignore[func-returns-value]
-    assert watched.asked == [TICK_S] * 3
 
 
 # Real threads and the real clock.

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,11 +60,9 @@ def settled(poller: Poller) -> set[int]:
 
 def fill(sock: socket.socket) -> None:
     """Sends until the kernel takes no more."""
-    try:
+    with suppress(BlockingIOError):
         while sock.send(bytes(65536)):
             pass
-    except BlockingIOError:
-        pass
 
 
 class Waiter:
@@ -94,14 +93,10 @@ class Waiter:
 # Modes.
 
 
-def test_nothing_is_reported_of_a_silent_descriptor(poller: Poller, pair: Pair) -> None:
-    poller.add(pair[0].fileno(), READ)
-    assert settled(poller) == set()
-
-
 def test_a_descriptor_is_reported_until_it_is_read(poller: Poller, pair: Pair) -> None:
     ours, peer = pair
     poller.add(ours.fileno(), READ)
+    assert settled(poller) == set()
     peer.send(b"data")
     for _ in range(3):
         assert settled(poller) == {ours.fileno()}
@@ -186,23 +181,9 @@ def test_modes_change_to_and_fro(poller: Poller, pair: Pair) -> None:
 # Removal.
 
 
-def test_removed_and_added_again(poller: Poller, pair: Pair) -> None:
-    ours, peer = pair
-    poller.add(ours.fileno(), READ)
-    peer.send(b"data")
-    for _ in range(2):
-        poller.remove(ours.fileno())
-        assert settled(poller) == set()
-        poller.add(ours.fileno(), READ)
-        assert settled(poller) == {ours.fileno()}
-
-
 def test_removing_what_is_not_watched_is_an_os_error_at_worst(poller: Poller, pair: Pair) -> None:
-    """Callers catch OSError."""
-    try:
+    with suppress(OSError):
         poller.remove(pair[0].fileno())
-    except OSError:
-        pass
     poller.add(pair[0].fileno(), READ)
     pair[1].send(b"data")
     assert settled(poller) == {pair[0].fileno()}
@@ -238,38 +219,35 @@ def test_a_descriptor_number_that_is_used_again_is_a_new_one(poller: Poller, pai
 # Many.
 
 
-def test_all_of_many_are_reported(poller: Poller) -> None:
-    pairs = [socket.socketpair() for _ in range(100)]
-    try:
-        for ours, peer in pairs:
-            poller.add(ours.fileno(), READ)
-            peer.send(b"x")
-        assert settled(poller) == {ours.fileno() for ours, _ in pairs}
-    finally:
-        for both in pairs:
-            for sock in both:
-                sock.close()
+@pytest.fixture
+def readable() -> Iterator[set[int]]:
+    """Fifty descriptors with one byte to read."""
+    pairs = [socket.socketpair() for _ in range(50)]
+    for _, peer in pairs:
+        peer.send(b"x")
+    yield {ours.fileno() for ours, _ in pairs}
+    for sock in sum(pairs, ()):
+        sock.close()
 
 
-def test_a_small_batch_delays_and_loses_nothing(poller: Poller) -> None:
-    pairs = [socket.socketpair() for _ in range(10)]
-    try:
-        for ours, peer in pairs:
-            poller.add(ours.fileno(), READ)
-            peer.send(b"x")
-        seen: set[int] = set()
-        for _ in range(50):
-            for fd, _ in poller.wait(0, 3):
-                if fd == poller.wake_fd:
-                    poller.on_wake()
-                else:
-                    seen.add(fd)
-                    os.read(fd, 10)
-        assert seen == {ours.fileno() for ours, _ in pairs}
-    finally:
-        for both in pairs:
-            for sock in both:
-                sock.close()
+def test_all_of_many_are_reported(poller: Poller, readable: set[int]) -> None:
+    for fd in readable:
+        poller.add(fd, READ)
+    assert settled(poller) == readable
+
+
+def test_a_small_batch_delays_and_loses_nothing(poller: Poller, readable: set[int]) -> None:
+    for fd in readable:
+        poller.add(fd, READ)
+    seen: set[int] = set()
+    for _ in range(100):
+        for fd, _ in poller.wait(0, 3):
+            if fd == poller.wake_fd:
+                poller.on_wake()
+            else:
+                seen.add(fd)
+                os.read(fd, 10)
+    assert seen == readable
 
 
 def test_a_descriptor_too_high_for_the_poller_does_not_disturb_the_others(poller: Poller, pair: Pair) -> None:
@@ -305,12 +283,11 @@ def test_a_descriptor_too_high_for_the_poller_does_not_disturb_the_others(poller
 
 
 def test_wake_ends_a_wait(poller: Poller) -> None:
-    waiter = Waiter(poller)
-    assert waiter.stop() == set()
+    assert Waiter(poller).stop() == set()
 
 
 def test_wake_before_the_wait_is_not_lost_and_many_count_once(poller: Poller) -> None:
-    for _ in range(1000):
+    for _ in range(70_000):  # more than the pipe behind it holds
         poller.wake()
     assert {fd for fd, _ in poller.wait(-1, EVENTS_MAX)} == {poller.wake_fd}
     poller.on_wake()
@@ -318,15 +295,6 @@ def test_wake_before_the_wait_is_not_lost_and_many_count_once(poller: Poller) ->
     poller.on_wake()
     poller.wake()
     assert {fd for fd, _ in poller.wait(-1, EVENTS_MAX)} == {poller.wake_fd}
-
-
-def test_a_wake_up_never_blocks(poller: Poller) -> None:
-    """Also when nobody takes it back: the pipe or counter behind it fills up."""
-    for _ in range(70_000):
-        poller.wake()
-    assert {fd for fd, _ in poller.wait(-1, EVENTS_MAX)} == {poller.wake_fd}
-    poller.on_wake()
-    assert poller.wait(0, EVENTS_MAX) == []
 
 
 def test_wake_by_a_signal_handler(poller: Poller) -> None:
@@ -410,8 +378,7 @@ def test_handed_to_and_fro_between_two_threads(poller: Poller, pair: Pair) -> No
 
 
 def test_auto_takes_the_best() -> None:
-    best = next(kind for kind in ("epoll", "kqueue", "select") if hasattr(select, kind))
-    auto, named = make_poller(), make_poller(best)
+    auto, named = make_poller(), make_poller(PRESENT[0])
     assert type(auto) is type(named)
     auto.close()
     named.close()

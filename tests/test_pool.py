@@ -29,7 +29,7 @@ def make_pool() -> Iterator[MakePool]:
 
 def test_nothing_starts_before_the_first_job(make_pool: MakePool) -> None:
     pool = make_pool(4)
-    assert (pool.total, pool.busy, pool.crowded) == (0, 0, False)
+    assert (pool.total, pool.busy) == (0, 0)
 
 
 def test_an_idle_thread_is_used_again(make_pool: MakePool) -> None:
@@ -48,11 +48,11 @@ def test_threads_start_when_the_others_are_busy(make_pool: MakePool) -> None:
     jobs = []
     for count in range(1, 5):
         jobs += held(pool, 1)
-        assert (pool.total, pool.busy, pool.crowded) == (count, count, count == 4)
+        assert (pool.total, pool.busy) == (count, count)
     assert len({job.thread for job in jobs}) == 4
     end_all(*jobs)
     rest(pool)
-    assert (pool.total, pool.crowded) == (4, False)
+    assert pool.total == 4
 
 
 def test_the_thread_that_worked_last_works_next(make_pool: MakePool) -> None:
@@ -100,23 +100,7 @@ def test_a_busy_thread_does_not_retire(make_pool: MakePool) -> None:
     long.end()
 
 
-# Waiting.
-
-
-def test_jobs_wait_where_all_threads_are_busy_and_run_in_order(make_pool: MakePool) -> None:
-    pool = make_pool(2)
-    running = held(pool, 2)
-    order: list[int] = []
-    last = threading.Event()
-    for number in range(10):
-        pool.submit(lambda number=number: order.append(number))
-    pool.submit(last.set)
-    assert (len(pool.waiting), pool.total, order) == (11, 2, [])
-    running[0].end()
-    assert last.wait(TIMEOUT_S)
-    assert order == list(range(10))
-    assert pool.total == 2
-    running[1].end()
+# Waiting. There is always one thread that leads: the limit is of the others.
 
 
 def test_as_many_jobs_at_once_as_there_may_be_threads_while_another_leads(make_pool: MakePool) -> None:
@@ -125,13 +109,36 @@ def test_as_many_jobs_at_once_as_there_may_be_threads_while_another_leads(make_p
     pool = make_pool(2, lead=leader)
     pool.promote()
     leader.wait_begun()
-    jobs = [Held(), Held()]
+    jobs = [Held(), Held(), Held()]
     try:
         for job in jobs:
             pool.submit(job)
-        assert [job.begun.wait(2) for job in jobs] == [True, True], "one waits although only one is in a call"
+        assert [job.begun.wait(2) for job in jobs[:2]] == [True, True], "one waits although only one is in a call"
+        assert (len(pool.waiting), pool.total) == (1, 3)
+        jobs[0].end()
+        jobs[2].wait_begun()
+        assert (len(pool.waiting), pool.total) == (0, 3)
     finally:
         end_all(leader, *jobs)
+
+
+def test_jobs_wait_where_all_threads_are_busy_and_run_in_order(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(1, lead=leader)
+    pool.promote()
+    leader.wait_begun()
+    [running] = held(pool, 1)
+    order: list[int] = []
+    last = threading.Event()
+    for number in range(10):
+        pool.submit(lambda number=number: order.append(number))
+    pool.submit(last.set)
+    assert (len(pool.waiting), pool.total, order) == (11, 2, [])
+    running.end()
+    assert last.wait(TIMEOUT_S)
+    assert order == list(range(10))
+    assert pool.total == 2
+    leader.end()
 
 
 # Leading.
@@ -143,7 +150,7 @@ def test_an_idle_thread_is_promoted(make_pool: MakePool) -> None:
     [job] = held(pool, 1)
     job.end()
     rest(pool)
-    assert pool.promote() is True
+    pool.promote()
     leader.wait_begun()
     assert (leader.thread, pool.total, pool.busy) == (job.thread, 1, 1)
     leader.end()
@@ -152,19 +159,20 @@ def test_an_idle_thread_is_promoted(make_pool: MakePool) -> None:
 def test_a_thread_is_started_to_lead(make_pool: MakePool) -> None:
     leader = Leader()
     pool = make_pool(2, lead=leader)
-    assert pool.promote() is True
+    pool.promote()
     leader.wait_begun()
     assert (pool.total, pool.busy) == (1, 1)
     leader.end()
 
 
 def test_with_all_busy_one_above_the_limit_leads(make_pool: MakePool) -> None:
+    """A leader that was overtaken is one of those in a call by then."""
     leader = Leader()
-    pool = make_pool(2, lead=leader)
+    pool = make_pool(1, lead=leader)
     jobs = held(pool, 2)
-    assert pool.promote() is False
+    pool.promote()
     leader.wait_begun()
-    assert (pool.total, pool.crowded) == (3, True)
+    assert pool.total == 3
     end_all(leader, *jobs)
     until(lambda: pool.total == 2, what="the one above the limit ends when there is nothing to do")
 
@@ -172,33 +180,34 @@ def test_with_all_busy_one_above_the_limit_leads(make_pool: MakePool) -> None:
 def test_the_one_above_the_limit_works_off_what_waits_before_it_ends(make_pool: MakePool) -> None:
     leader = Leader()
     pool = make_pool(1, lead=leader)
-    [long] = held(pool, 1)
+    jobs = held(pool, 2)
     pool.promote()
     leader.wait_begun()
     done = threading.Event()
     pool.submit(done.set)
     leader.end()
     assert done.wait(TIMEOUT_S)
-    until(lambda: pool.total == 1)
-    long.end()
+    until(lambda: pool.total == 2)
+    end_all(*jobs)
 
 
 def test_leading_comes_before_what_waits(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no more threads, the next one that is free leads."""
     leader = Leader()
     pool = make_pool(1, lead=leader)
-    [job] = held(pool, 1)
+    jobs = held(pool, 2)
     waits = Held()
     pool.submit(waits)
     with monkeypatch.context() as patch:
         patch.setattr(threading, "Thread", NoThread)
-        assert pool.promote() is False
-    assert pool.total == 1
-    job.end()
+        pool.promote()
+    assert pool.total == 2
+    jobs[0].end()
     leader.wait_begun()
     assert not waits.begun.is_set()
     leader.end()
-    waits.wait_begun().end()
+    waits.wait_begun()
+    end_all(waits, *jobs)
 
 
 class NoThread(threading.Thread):
@@ -240,14 +249,15 @@ def test_end_ends_idle_threads_at_once_and_busy_ones_after_their_call(make_pool:
 
 def test_end_leaves_no_job_undone(make_pool: MakePool) -> None:
     pool = make_pool(1)
-    [job] = held(pool, 1)
+    jobs = held(pool, 2)
     done: list[int] = []
     for number in range(5):
         pool.submit(lambda number=number: done.append(number))
     pool.end()
-    job.end()
-    until(lambda: pool.total == 0)
+    jobs[0].end()
+    until(lambda: len(done) == 5)
     assert done == list(range(5))
+    jobs[1].end()
 
 
 def test_a_job_after_the_end_still_runs(make_pool: MakePool) -> None:
@@ -274,10 +284,12 @@ def test_a_crash_is_reported_and_costs_no_thread(error: type[BaseException]) -> 
     pool = Pool(perform, Leader(), crashes.append, threads_max=1, idle_s=60)
     for count in range(1, 4):
         pool.submit(None)
+        rest(pool)
         [job] = held(pool, 1)
         assert [type(crash) for crash in crashes] == [error] * count
         assert (pool.total, job.thread) == (1, "vivace-1")
         job.end()
+        rest(pool)
     pool.end()
     until(lambda: pool.total == 0)
 

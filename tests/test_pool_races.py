@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pooled import Leader, held, pools
+from pooled import Leader, end_all, held, pools
 from wire import TIMEOUT_S, until
 
 if TYPE_CHECKING:
@@ -71,23 +71,6 @@ def test_a_job_that_comes_while_a_thread_goes_idle(make_pool: MakePool) -> None:
     assert done.wait(TIMEOUT_S)
 
 
-def test_a_job_that_comes_while_the_one_above_the_limit_ends(make_pool: MakePool) -> None:
-    """It found nothing to do, and has not yet counted itself out: the job must not wait for the next one."""
-    leader = Leader()
-    pool = make_pool(1, lead=leader)
-    waiting = pool.waiting = Between()
-    [job] = held(pool, 1)
-    pool.promote()
-    leader.wait_begun()
-    done = threading.Event()
-    waiting.then = lambda: pool.submit(done.set)
-    job.end()
-    try:
-        assert done.wait(2), "it waits until the leader is overtaken"
-    finally:
-        leader.end()
-
-
 def test_a_job_that_comes_while_a_thread_retires(make_pool: MakePool) -> None:
     """It took itself off the list of the idle, and has not yet counted itself out: nobody else may ever come."""
     pool = make_pool(1, idle_s=0.01)
@@ -100,16 +83,33 @@ def test_a_job_that_comes_while_a_thread_retires(make_pool: MakePool) -> None:
     assert done.wait(2), "the job is lost"
 
 
-def test_a_job_that_comes_while_the_last_thread_ends(make_pool: MakePool) -> None:
+def test_a_job_that_comes_while_the_last_threads_end(make_pool: MakePool) -> None:
     pool = make_pool(1)
     guard = BetweenLock()
     pool._guard = guard  # type: ignore[assignment]
-    [job] = held(pool, 1)
+    jobs = held(pool, 2)
     pool.end()
     done = threading.Event()
     guard.then = lambda: pool.submit(done.set)
-    job.end()
+    end_all(*jobs)
     assert done.wait(2), "the job is lost"
+
+
+def test_a_job_that_comes_while_the_only_thread_retires_beside_the_leader(make_pool: MakePool) -> None:
+    leader = Leader()
+    pool = make_pool(1, idle_s=0.01, lead=leader)
+    guard = BetweenLock()
+    pool._guard = guard  # type: ignore[assignment]
+    pool.promote()
+    leader.wait_begun()
+    [job] = held(pool, 1)
+    done = threading.Event()
+    guard.then = lambda: pool.submit(done.set)
+    job.end()
+    try:
+        assert done.wait(2), "the job waits for the leader to be overtaken"
+    finally:
+        leader.end()
 
 
 def test_the_promotion_that_comes_while_a_thread_retires(make_pool: MakePool) -> None:
@@ -130,7 +130,7 @@ def test_the_promotion_that_comes_while_a_thread_retires(make_pool: MakePool) ->
 def test_each_job_runs_exactly_once(make_pool: MakePool, threads_max: int, idle_s: float) -> None:
     """Four submitters, threads that retire all the time, and a leader promoted now and then."""
     pool = make_pool(threads_max, idle_s, lead=lambda: None)
-    each = 1000
+    each = 500
     runs = [[0] * each for _ in range(4)]
     most = 0
 
@@ -156,5 +156,5 @@ def test_each_job_runs_exactly_once(make_pool: MakePool, threads_max: int, idle_
         thread.join()
     until(lambda: sum(map(sum, runs)) == 4 * each, what="jobs are lost")
     assert runs == [[1] * each] * 4
-    # Four submitters may each see room for the last one; the loop has one submitter at a time.
-    assert most <= threads_max + 4 + 1
+    # One for the leader; and a promotion may find all of them busy, and the one before it not ended yet.
+    assert most <= threads_max + 1 + 4

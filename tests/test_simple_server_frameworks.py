@@ -76,6 +76,7 @@ def test_bottle(patched: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.count("HTTP/1.1") == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:pkg_resources:UserWarning")  # Pyramid's own
 def test_pyramid_pserve(patched: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`[server:main] use = egg:pyramid#wsgiref` calls make_server and serve_forever."""
     from pyramid.scripts import pserve

@@ -198,6 +198,19 @@ def test_what_a_server_raises_ends_serve_forever(method: str) -> None:
                 background.join()
 
 
+@pytest.mark.parametrize("method", ["get_environ", "log_request"])
+def test_what_handle_error_raises_does_not_end_a_server_with_threads(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(self: Any, *args: Any) -> Any:
+        raise LookupError(type(self).__name__)
+
+    cls = type("Failing", (Threaded,), {"handle_error": fails})
+    with serving(made(hello, cls, handler_class=type("Handler", (Quiet,), {method: fails}))) as address:
+        assert [fetch(address).status for _ in range(2)] == [500 if method == "get_environ" else 200] * 2
+    assert capsys.readouterr().err.count("LookupError: Failing") == 2
+
+
 # --- service_actions --------------------------------------------------------------------------------------
 
 

@@ -346,8 +346,11 @@ class Loop(Serving):
 
     def on_stopping(self, now: float) -> None:
         """One turn towards the end: nobody new, the idle ones go, the others are waited for."""
-        self.acceptor.close()
         self.sweeper.begin_stopping(now)
+        try:
+            self.acceptor.close()
+        except OSError as error:  # somebody else closed the listening socket
+            self.plan.on_error(error)
         for conn in list(self.conns.values()):
             if conn.state != IDLE or conn.mode != READ:
                 continue

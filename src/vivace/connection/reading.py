@@ -198,9 +198,19 @@ class Reader:
             conn.state = HEAD
             conn.expires = now + self._head_timeout_s
         size = len(conn.buffer)
-        # Looked at again when a line has ended (there are at most fields_max of them) and when it has grown by a
-        # quarter: so a head that comes in drops costs little more than one that comes in one piece.
-        if size > conn.scanned * 5 // 4 or conn.buffer.find(b"\n", conn.scanned) >= 0:
+        # Looked at again when a line has ended (there are at most fields_max of them), when a limit is passed, and when it
+        # has grown by a quarter: so a head that comes in drops costs little more than one that comes in one piece.
+        limits = self._limits
+        passed = (
+            limits.request_line_bytes_max + 1,
+            limits.head_bytes_max,
+            conn.buffer.rfind(b"\n") + limits.field_bytes_max + 2,
+        )
+        if (
+            size > conn.scanned * 5 // 4
+            or conn.buffer.find(b"\n", conn.scanned) >= 0
+            or any(conn.scanned <= limit < size for limit in passed)
+        ):
             incomplete_head(bytes(conn.buffer), self._limits)
             conn.scanned = size
 

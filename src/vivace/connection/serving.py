@@ -124,6 +124,7 @@ class Serving:
             self.policy.observe(route, *meter.read(wall))
         elif wall > self.policy.quick_s:
             self.policy.suspect(route, wall)
+        conn.meter = None
         conn.token = 0
         if conn.incoming is not None:
             keep = self.reader.release(conn) and keep
@@ -186,9 +187,12 @@ class Serving:
         """The call keeps its thread; another one leads. Under the monitor's turnover lock."""
         conn: Connection = exchange.sink
         conn.state = RUNNING
-        if conn.meter is not None and conn.table is not None:
-            elapsed, cpu, crowded = conn.meter.look(self.leader)
-            self.policy.overtaken(conn.route, elapsed, cpu, crowded)
+        if conn.table is None:
+            pass  # it steps aside by itself, to wait for its client
+        elif conn.meter is None:
+            self.policy.overtaken(conn.route, exchange.allowance_s, None)
+        else:
+            self.policy.overtaken(conn.route, *conn.meter.look(self.leader))
         if conn.mode:
             self.set_mode(conn, AWAY)
         if self.pool is not None:

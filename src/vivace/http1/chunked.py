@@ -30,10 +30,12 @@ TRAILERS_BYTES_MAX = 16384
 TRAILERS_MAX = 100
 
 _HEXDIGITS = b"0123456789abcdefABCDEF"
+# Changes every byte that is no hexadecimal digit; see fields.CONTROLS.
+_OTHERS = bytes(byte if byte in _HEXDIGITS else ord("?") for byte in range(256))
 # RFC 9112 section 7.1.1, BWS being what a recipient must accept (RFC 9110 section 5.6.3):
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ); chunk-ext-val = token / quoted-string
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_is_extension = re.compile(rf"(?:[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?)+").fullmatch
+_EXTENSION = rf"(?:[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?)+"
 
 # RFC 9110 section 6.5.1: these would change what the message is.
 _NEVER_TRAILERS = frozenset(("content-length", "transfer-encoding", "host", "trailer", "content-encoding"))
@@ -65,6 +67,10 @@ class ChunkedDecoder:
         position = 0
         size = len(data)
         while position < size and self._state != _DONE:
+            if self._state == _SIZE and not self._line:
+                position = self._take_whole_chunks(data, position, blocks)
+                if position == size:
+                    break
             if self._state == _DATA:
                 end = position + self._left
                 if end > size:
@@ -86,6 +92,27 @@ class ChunkedDecoder:
                 self._line = b""
                 self._on_line(line)
         return blocks, position
+
+    def _take_whole_chunks(self, data: bytes, position: int, blocks: list[bytes]) -> int:
+        """Append to `blocks` the chunks that are whole, without extensions and right; returns where they end.
+
+        A fast way for what the states would do with them a step at a time, and nothing more: whatever is odd is left.
+        """
+        while True:
+            end = data.find(b"\r\n", position, position + SIZE_DIGITS_MAX + 2)
+            if end <= position:
+                return position
+            digits = data[position:end]
+            if digits.translate(_OTHERS) != digits:
+                return position
+            size = int(digits, 16)
+            begin = end + 2
+            end = begin + size
+            if not size or size > self._body_left or data[end : end + 2] != b"\r\n":
+                return position
+            self._body_left -= size
+            blocks.append(data[begin:end])
+            position = end + 2
 
     def _on_line(self, line: bytes) -> None:
         if line[-2:] != b"\r\n":
@@ -113,7 +140,7 @@ class ChunkedDecoder:
             self._check_trailers(len(line) - 1)
 
     def _check_size_line(self, first: bytes, size: int) -> None:
-        if first.translate(None, _HEXDIGITS):
+        if first.translate(_OTHERS) != first:
             raise Refused(400, "a chunk size is not a hexadecimal number (RFC 9112 section 7.1)")
         if size > LINE_BYTES_MAX:
             raise Refused(431, "the extensions of a chunk are too large")
@@ -124,16 +151,19 @@ class ChunkedDecoder:
 
     def _on_size(self, line: bytes) -> None:
         digits = line
-        if line.translate(None, _HEXDIGITS):
+        if line.translate(_OTHERS) != line:
             self._check_size_line(line[:1], len(line))
             digits = line.partition(b";")[0].rstrip(b" \t")
             extension = line[len(digits) :]
             self._overhead += len(extension)
             if self._overhead > EXTENSIONS_BYTES_MAX:
                 raise Refused(431, "the extensions of the chunks are too large")
-            if extension.translate(CONTROLS) != extension or _is_extension(extension.decode("latin-1")) is None:
+            if (
+                extension.translate(CONTROLS) != extension
+                or re.fullmatch(_EXTENSION, extension.decode("latin-1")) is None
+            ):
                 raise Refused(400, "a chunk size or extension is malformed (RFC 9112 section 7.1)")
-        if not digits or len(digits) > SIZE_DIGITS_MAX or digits.translate(None, _HEXDIGITS):
+        if not digits or len(digits) > SIZE_DIGITS_MAX or digits.translate(_OTHERS) != digits:
             raise Refused(400, "a chunk size is not a hexadecimal number of 1 to 16 digits (RFC 9112 section 7.1)")
         size = int(digits, 16)
         if size == 0:

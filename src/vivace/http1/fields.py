@@ -1,3 +1,4 @@
+# HOT  bench: benchmarks/bench_head.py  budget: 1.3 us (2 new lines among 8)
 """Field lines: their grammar, the environ key of each name, and the cache of lines that repeat.
 
     field-line = field-name ":" OWS field-value OWS        (RFC 9112 section 5)

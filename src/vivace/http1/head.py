@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from vivace.errors import Refused
 from vivace.http1 import fields, target
-from vivace.http1.fields import is_token, oddity, read_new
+from vivace.http1.fields import oddity, read_new
 from vivace.http1.flags import CLOSE, EXPECTS, HEAD, HTTP10, PRIVATE
 from vivace.http1.framing import CHUNKED, body_length, expects_continue
 from vivace.http1.target import METHOD_CHARS_MAX, is_authority, read_request_line
@@ -208,7 +208,7 @@ def _frame(environ: dict[str, Any], flags: int) -> tuple[int, int]:
 
 
 _TAIL = 4096  # bytes of a growing head that are looked at again
-_TCHAR = bytes(byte for byte in range(256) if is_token(chr(byte)))
+_TCHAR = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def incomplete_head(buffer: bytes, limits: HeadLimits) -> None:

@@ -77,9 +77,11 @@ def refusal(status: int, detail: str, date: bytes, head_only: bool = False) -> b
     its length still told (RFC 9110 section 9.3.2).
     """
     reason = REASONS.get(status, "Error")
+    # RFC 9110 section 15.6.4: when to come again.
+    retry = "Retry-After: 1\r\n" if status == 503 else ""
     body = f"{status} {reason}: {detail}\n".encode("utf-8", "replace")
     head = (
         f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n{retry}"
     ).encode("latin-1")
     return head + date + (b"\r\n" if head_only else b"\r\n" + body)

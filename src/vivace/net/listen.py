@@ -41,7 +41,7 @@ class Address:
 class Listener:
     """A socket that accepts, and what a client and an application may be told about it."""
 
-    __slots__ = ("owned", "path", "server_name", "server_port", "socket", "text")
+    __slots__ = ("borrowed", "owned", "path", "server_name", "server_port", "socket", "text")
 
     def __init__(self, sock: socket.socket, text: str, server_name: str, server_port: str) -> None:
         self.socket = sock
@@ -52,7 +52,9 @@ class Listener:
         self.path = ""
         """The socket file to remove at the end, or ""."""
         self.owned = False
-        """Opened here, so closed here; a socket that was handed over stays open for whoever handed it over."""
+        """Bound here: what waits in its queue is served before it closes, for nobody else will."""
+        self.borrowed = True
+        """The socket object is the caller's and stays open."""
 
 
 def parse_address(text: str) -> Address:
@@ -74,6 +76,8 @@ def parse_address(text: str) -> Address:
 
 def _split_host(text: str) -> tuple[str, str]:
     """(host, port) of host:port, [::1]:port, host, [::1] and port alone."""
+    if not text:
+        raise SettingError("bind '' names no address; write host:port, such as 127.0.0.1:8000")
     if "/" in text:
         raise SettingError(f"bind {text!r}: write host:port, such as 127.0.0.1:8000, without http:// and without a path")
     if text.startswith("["):
@@ -100,7 +104,7 @@ def open_listener(
     if address.kind == "unix":
         return _open_unix(address, backlog, unix_mode, unix_owner)
     if address.kind == "fd":
-        return adopt(_inherited(address.port, address.text), backlog=backlog)
+        return _inherited(address.port, address.text, backlog)
     return _open_tcp(address, backlog)
 
 
@@ -126,6 +130,7 @@ def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
 
 def _own(listener: Listener, path: str = "") -> Listener:
     listener.owned = True
+    listener.borrowed = False
     listener.path = path
     return listener
 
@@ -141,7 +146,7 @@ def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Liste
     adopted: list[Listener] = []
     try:
         for fd in fds:
-            adopted.append(adopt(_inherited(fd, f"fd://{fd}"), backlog=backlog))
+            adopted.append(_inherited(fd, f"fd://{fd}", backlog))
     except SettingError:
         for listener in adopted:
             listener.socket.close()
@@ -151,7 +156,7 @@ def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Liste
 
 def close_listener(listener: Listener) -> None:
     """Stops listening at a socket opened here; removes its file, if it is still the one that was made."""
-    if not listener.owned:
+    if listener.borrowed:
         return
     if listener.path:
         _remove(listener.path)
@@ -180,17 +185,24 @@ def _inode(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _inherited(fd: int, text: str) -> socket.socket:
+def _inherited(fd: int, text: str, backlog: int) -> Listener:
+    """A listener on a copy of descriptor `fd`, which stays open for whoever else has it."""
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             raise SettingError(f"bind {text!r}: descriptor {fd} is no socket")
-        sock = socket.socket(fileno=fd)
+        sock = socket.socket(fileno=os.dup(fd))
     except OSError as error:
         raise SettingError(
-            f"bind {text!r}: descriptor {fd} cannot be used ({error.strerror}); it must be a socket left open by the parent"
+            f"bind {text!r}: descriptor {fd} cannot be used ({error.strerror}); "
+            "it must be a socket left open by the parent"
         ) from None
-    os.set_inheritable(fd, False)
-    return sock
+    try:
+        listener = adopt(sock, backlog=backlog)
+    except SettingError:
+        sock.close()
+        raise
+    listener.borrowed = False
+    return listener
 
 
 def _open_tcp(address: Address, backlog: int) -> Listener:
@@ -231,6 +243,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
     name = "\0" + address.host[1:] if address.host.startswith("@") else address.host
     path = "" if name[0] == "\0" else os.path.abspath(name)  # the application may change the directory
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made = None
     try:
         if path:
             _clear_stale(address)
@@ -245,7 +258,7 @@ def _open_unix(address: Address, backlog: int, mode: int | None, owner: str) -> 
         return _own(adopt(sock, backlog=backlog), path)
     except (OSError, SettingError) as error:
         sock.close()
-        if path in _made:
+        if made is not None:
             _remove(path)
         if isinstance(error, OSError):
             raise SettingError(_bind_problem(address, error)) from None

@@ -6,8 +6,8 @@ Rules:
 * The environ is that of the standard module: the process environment, `base_environ`, CONTENT_LENGTH and CONTENT_TYPE
   also without a body, REMOTE_HOST, GATEWAY_INTERFACE. Two differences are meant: nothing of the process environment
   gets in under the name of a field (HTTP_*), and repeated fields are joined by ", " (RFC 9110 section 5.3).
-* What a method raises goes to `handle_error`, as there. What `handle_error`, `service_actions` or `get_request` raise
-  ends `serve_forever`, as there.
+* What a method raises goes to `handle_error`, as there. What `service_actions`, `get_request`, `verify_request` and
+  (without threads) `handle_error` raise ends `serve_forever`, as there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FAILED = "500 Internal Server Error"
 FAILED_BODY = b"Internal Server Error\n"
 
 LOOKS_UP_HOST = "address_string" in standard.WSGIRequestHandler.get_environ.__code__.co_names
-"""CPython 3.11: REMOTE_HOST is what `address_string` returns, where that is not the address."""
+"""CPython up to 3.12: REMOTE_HOST is what `address_string` returns, where that is not the address."""
 
 
 class Hooks:
@@ -210,8 +210,9 @@ class Hooks:
             server.handle_error(Request(server.server_address, address), address)
         except Exception as error:
             if self._found.threading:
-                raise
-            self._fail(error)
+                sys.excepthook(*sys.exc_info())  # there it is the end of a thread, here not even that
+            else:
+                self._fail(error)
 
 
 def _is_field(key: str) -> bool:

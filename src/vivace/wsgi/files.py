@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 65536
 """What one read takes where the system cannot send the file itself; 8 KiB, the usual default, costs 8 times the calls."""
+
+
+PLAIN_READS = (io.FileIO.read, io.BufferedReader.read, io.BufferedRandom.read)
+READINTO = io.FileIO.readinto
 
 
 class FileWrapper:
@@ -33,13 +38,22 @@ class FileWrapper:
         raise StopIteration
 
     def region(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes from there to the end) where the system can send it, else None."""
+        """(descriptor, offset, bytes from there to the end) where the system can send it, else None.
+
+        Only where reading is known to give the descriptor's own bytes: the object that reads must be a plain file. A GzipFile has
+        a `fileno` as well, of other bytes.
+        """
+        read = getattr(self.filelike, "read", None)
+        file = getattr(getattr(read, "__wrapped__", read), "__self__", None)  # tempfile wraps the methods of a file
+        raw = file.raw if isinstance(file, (io.BufferedReader, io.BufferedRandom)) else file
+        if not isinstance(raw, io.FileIO) or type(file).read not in PLAIN_READS or type(raw).readinto is not READINTO:
+            return None
         try:
-            fd = self.filelike.fileno()
+            fd = raw.fileno()
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            offset = self.filelike.tell()
-        except (AttributeError, OSError, ValueError):
+            offset = file.tell()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
             return None
         return fd, offset, max(0, status.st_size - offset)
