@@ -1,4 +1,5 @@
-"""The loop's own cost for one request: everything but the system calls, which are replaced by functions that return at once.
+"""The loop's own cost for one request: everything but the system calls, which are replaced by functions that return
+at once.
 
 python -m benchmarks.bench_loop        prints us per request: the fast path, its general twin, a list of two headers
 """

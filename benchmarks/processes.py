@@ -27,7 +27,7 @@ POLL_S = 0.0005  # between two tries to connect: the resolution of start_ms
 CLOCK_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class Unfit(Exception):  # noqa: N818 (a finding, not a fault)
+class Unfit(Exception):
     """The server could not be measured under this load; the words stand in the report."""
 
 
@@ -71,7 +71,7 @@ class Running:
 
     def __init__(self, argv: Sequence[str], folder: str, environment: Mapping[str, str], port: int, core: int):
         self.address = ("127.0.0.1", port)
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        self._output = tempfile.TemporaryFile()
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             argv,

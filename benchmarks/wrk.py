@@ -55,7 +55,7 @@ class Wrk:
         fresh: bool = False,
     ):
         self._limit_s = seconds + GRACE_S
-        self._body = tempfile.NamedTemporaryFile(prefix="vivace-bench-")  # noqa: SIM115 (closed in result)
+        self._body = tempfile.NamedTemporaryFile(prefix="vivace-bench-")
         self._body.write(request.body)
         self._body.flush()
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)]

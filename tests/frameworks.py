@@ -91,7 +91,7 @@ def make_django(path: str) -> Site:
             route("upload", upload),
             route("visits", visits),
             route("stream", lambda request: StreamingHttpResponse(blocks())),
-            route("file", lambda request: FileResponse(open(path, "rb"))),  # noqa: SIM115 - Django closes it
+            route("file", lambda request: FileResponse(open(path, "rb"))),
             route("redirect", lambda request: Redirect("/hello/there?q=redirected")),
             route("error", error),
         )
@@ -177,7 +177,7 @@ def make_falcon(path: str) -> Site:
     class File:
         def on_get(self, req: Any, resp: Any) -> None:
             resp.content_type = "application/octet-stream"
-            resp.stream = open(path, "rb")  # noqa: SIM115 - Falcon closes it
+            resp.stream = open(path, "rb")
 
     class Redirect:
         def on_get(self, req: Any, resp: Any) -> None:

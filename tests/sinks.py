@@ -22,6 +22,8 @@ LARGE = b"x" * (JOIN_BYTES_MAX + 1)
 class Sink:
     """A connection that takes everything, or stops taking after `room` calls."""
 
+    gone = False
+
     def __init__(self, room: int = 1 << 30) -> None:
         self.data = b""
         self.puts: list[bytes] = []

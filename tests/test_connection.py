@@ -148,7 +148,7 @@ def every_kind(environ: dict[str, Any], start_response: Any) -> Any:
         write(text)
         return []
     if kind == "file":
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
+        file = tempfile.TemporaryFile()
         file.write(text)
         file.seek(0)
         return environ["wsgi.file_wrapper"](file)

@@ -337,7 +337,7 @@ def test_a_file_shorter_than_its_content_length_is_a_clean_500(file: io.Buffered
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
-    file = open(tmp_path / "empty", "rb")  # noqa: SIM115
+    file = open(tmp_path / "empty", "rb")
     outcome = run(app_of(FileWrapper(file)))
     assert "Content-Length: 0" in outcome.fields
     assert (outcome.body, outcome.keep, file.closed) == (b"", True, True)

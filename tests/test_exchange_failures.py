@@ -282,7 +282,7 @@ NOT_BYTES = [
 ]
 
 
-@pytest.mark.parametrize("body", NOT_BYTES, ids=ascii)
+@pytest.mark.parametrize("body", NOT_BYTES, ids=lambda body: type(body).__name__)
 def test_a_body_that_is_not_of_bytes(body: Any) -> None:
     assert_clean_500(run(app_of(body)))
 

@@ -117,7 +117,7 @@ def test_what_was_read_before_is_not_sent(path: Path, buffering: int) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [tempfile.TemporaryFile, tempfile.NamedTemporaryFile, lambda: tempfile.SpooledTemporaryFile(1)],  # noqa: SIM115
+    [tempfile.TemporaryFile, tempfile.NamedTemporaryFile, lambda: tempfile.SpooledTemporaryFile(1)],
     ids=["TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile"],
 )
 def test_temporary_files(make: Callable[[], Any]) -> None:

@@ -1,8 +1,9 @@
-"""connection.reading: bodies that the application reads as they arrive, and `Expect: 100-continue`. A socket pair, no loop."""
+"""connection.reading: bodies that the application reads as they arrive, and `Expect: 100-continue`. No loop."""
 
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from rigs import Rig
 from vivace.connection.connection import RUNNING
 from vivace.connection.reading import CONTINUE
+from vivace.http1.flags import CLOSE
 from wire import chunked, request
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def taken(rig: Rig, data: bytes) -> Any:
     """`wsgi.input` of the request that begins with `data`; the connection is the application's now."""
     assert rig.take(data)
     rig.conn.state = RUNNING
+    rig.conn.exchange = SimpleNamespace(framing=None, flags=rig.conn.flags | CLOSE)
     return rig.conn.environ["wsgi.input"]
 
 
@@ -55,8 +58,11 @@ def test_the_application_is_called_with_the_head_alone(rig: Rig, framing: str) -
     source = taken(rig, post(framing))
     assert rig.conn.environ.get("CONTENT_LENGTH") == ("10" if framing == LENGTH else None)
     rig.peer.send(BODY if framing == LENGTH else chunked([BODY]))
+    exchange = rig.conn.exchange
+    assert exchange.flags & CLOSE, "a response that begins before the body has ended must say that it is the last"
     assert source.read() == BODY
     assert source.read() == b""
+    assert not exchange.flags & CLOSE
     assert rig.reader.release(rig.conn), "the next request may follow"
 
 
@@ -119,8 +125,9 @@ def test_chunks_that_are_none(rig: Rig, broken: bytes) -> None:
 def test_more_chunks_than_the_limit() -> None:
     with Rig(stream=True, body_bytes_max=10) as rig:
         source = taken(rig, post(CHUNKED))
-        rig.peer.send(b"a\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n")
+        rig.peer.send(b"a\r\n0123456789\r\n")
         assert source.read(10) == BODY
+        rig.peer.send(b"1\r\nx\r\n0\r\n\r\n")
         with pytest.raises(ValueError, match="larger"):
             source.read()
         assert not rig.reader.release(rig.conn)
@@ -145,11 +152,12 @@ def test_a_stream_read_after_its_request(rig: Rig) -> None:
 
 def test_a_lapsed_stream_takes_nothing_of_the_next_one(rig: Rig) -> None:
     """The same, where the next request has a body as well."""
-    first = taken(rig, post(LENGTH) + BODY[:3])
-    rig.reader.release(rig.conn)
+    first = taken(rig, post(LENGTH) + BODY)
+    assert first.read(10) == BODY
+    assert rig.reader.release(rig.conn)
     rig.conn.state, rig.conn.buffer, rig.conn.at = 0, b"", 0
     second = taken(rig, post(LENGTH) + b"abcdefghij")
-    assert b"a" not in first.read1(100)
+    assert first.read(5) == b""
     assert second.read() == b"abcdefghij"
 
 
@@ -178,7 +186,18 @@ def test_a_client_that_waits_is_answered_when_its_body_is_asked_for(framing: str
 def test_a_body_that_nobody_asks_for_is_not_asked_for() -> None:
     with Rig(lazy_max=1) as rig:
         taken(rig, post(LENGTH, EXPECT))
+        assert rig.conn.exchange.flags & CLOSE
         assert not rig.reader.release(rig.conn), "whether the body comes is the client's to decide"
+        assert interim(rig) == b""
+
+
+def test_no_interim_response_within_the_final_one() -> None:
+    """RFC 9110 section 15.2: it would be taken for a part of the body."""
+    with Rig(lazy_max=1) as rig:
+        source = taken(rig, post(LENGTH, EXPECT))
+        rig.conn.exchange.framing = -1
+        rig.peer.send(BODY)
+        assert source.read() == BODY
         assert interim(rig) == b""
 
 

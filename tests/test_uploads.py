@@ -245,6 +245,18 @@ def test_stream_whose_client_leaves(serve: Serve) -> None:
         assert fetch(server).body == b"fine"
 
 
+def test_client_that_leaves_in_a_stream_is_no_error(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """The application lets ConnectionError pass: nobody failed, so nothing is logged."""
+    with serve(digest, body_stream=True) as server:
+        for end in (Client.finish_sending, Client.reset):
+            with Client(server) as client:
+                client.send(request("/", "Content-Length: 100", method="POST") + b"few")
+                end(client)
+                until(lambda: not server.server.loop.conns)
+    assert capfd.readouterr().err == ""
+    assert server.server.loop.closed.snapshot()["client_early"] == 2
+
+
 def test_stream_that_is_broken(serve: Serve) -> None:
     """The application gets a ValueError; whatever it makes of it, the connection carries no other request."""
     raised = []

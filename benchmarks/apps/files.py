@@ -11,7 +11,7 @@ BLOCK_BYTES = 262144
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", LENGTH)])
-    file = open(PATH, "rb")  # noqa: SIM115 (the server closes it)
+    file = open(PATH, "rb")
     wrapper = environ.get("wsgi.file_wrapper")
     if wrapper is not None:
         return wrapper(file, BLOCK_BYTES)

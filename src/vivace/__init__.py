@@ -6,6 +6,8 @@ that `import vivace` costs nothing.
 
 from __future__ import annotations
 
+from vivace.version import __version__
+
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
     from vivace.embed import background, serve
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "background", "serve"]
 
 

@@ -1,6 +1,7 @@
 """A server inside a Python program: `vivace.serve(app)` blocks, `vivace.background(app)` is for tests and notebooks.
 
-Settings are given as keywords, by the names of the table (`docs/reference.md`): `serve(app, bind="0.0.0.0:80", threads=16)`.
+Settings are given as keywords, by the names of the table (`docs/reference.md`): `serve(app, bind="0.0.0.0:80",
+threads=16)`.
 """
 
 from __future__ import annotations
@@ -83,5 +84,3 @@ class background:  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-

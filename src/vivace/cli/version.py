@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vivace import __version__
+from vivace.version import __version__
 
 
 def run(argv: list[str]) -> int:

@@ -1,8 +1,10 @@
-"""New connections: accepted while there is room, and read at once, because most clients have sent their request already.
+"""New connections: accepted while there is room, and read at once, because most clients have sent their request
+already.
 
 Rules:
 
-* Above `connections_max`, and when the system is out of descriptors or memory, the longest idle connections are closed to make
+* Above `connections_max`, and when the system is out of descriptors or memory, the longest idle connections are
+  closed to make
   room; where none is idle the listeners are left alone until a connection closes. Nobody is accepted and then dropped.
 * `accept` can fail for reasons that are not the listener's (a client gone again, EMFILE): none of them stops the loop.
 
@@ -78,7 +80,7 @@ class Acceptor:
                 self._on_accept_error(error)
                 return False
             os.set_blocking(conn_fd, False)
-            host, port = _peer_name(peer)
+            host, port = peer_name(peer)
             conn = Connection(conn_fd, host, port, site, expires)
             loop.conns[conn_fd] = conn
             loop.sweeper.awake()
@@ -121,7 +123,7 @@ class Acceptor:
             except OSError:
                 return
             os.set_blocking(fd, False)
-            conn = loop.conns[fd] = Connection(fd, *_peer_name(peer), site, expires)
+            conn = loop.conns[fd] = Connection(fd, *peer_name(peer), site, expires)
             loop.set_mode(conn, READ)
 
     def _make_room(self) -> bool:
@@ -164,7 +166,7 @@ class Acceptor:
         loop.sweeper.awake()
 
 
-def _peer_name(peer: Any) -> tuple[str, str]:
+def peer_name(peer: Any) -> tuple[str, str]:
     """The client's address and port as the environ shows them; a Unix client has neither."""
     if type(peer) is not tuple:
         return "", ""

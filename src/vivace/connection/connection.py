@@ -6,11 +6,11 @@ Rules:
   RUNNING, when it is the thread that runs its request. Ownership passes by the poller (see `serving`), never by a lock.
 * `state` is one of the names below; its transitions stand in `reading`, `serving` and `sweeping`. A thread that gives a
   connection back sets `state` last: until then the leader takes it for RUNNING and leaves it alone.
-* What the peer does not take at once is kept in `pending`. Up to `Limits.response_buffer_bytes` the producing thread goes
-  on; beyond that it waits, for at most `write_timeout_s` without progress, after it has given the loop away.
+* What the peer does not take at once is kept in `pending`. Up to `Limits.response_buffer_bytes` the producing thread
+  goes on; beyond that it waits, for at most `write_timeout_s` without progress, after it has given the loop away.
 
-The descriptor is used as it is, without a socket object: `os.read` and `os.write` cost the same as `recv` and `send`, and ten
-thousand idle connections cost two objects less each.
+The descriptor is used as it is, without a socket object: `os.read` and `os.write` cost the same as `recv` and `send`,
+and ten thousand idle connections cost two objects less each.
 """
 
 from __future__ import annotations
@@ -136,8 +136,14 @@ class Connection:
 
     # The sink of an exchange.
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left, or was too slow with its body."""
+        return self.close_reason in ("client_early", "client_gone", "body_timeout", "write_timeout")
+
     def put(self, data: bytes, last: bool = False) -> None:
-        """Sends what the peer takes, keeps the rest; unless it is the `last`, waits where too much is kept. Raises PeerGone."""
+        """Sends what the peer takes, keeps the rest; unless it is the `last`, waits where too much is kept. Raises
+        PeerGone."""
         if self.held:
             data = self.held + data
             self.held = b""

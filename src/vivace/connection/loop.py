@@ -1,15 +1,15 @@
 # HOT  bench: benchmarks/bench_loop.py  budget: 3 us a request beside the system calls (hello, memoised head)
 """The loop: waits for readiness, reads, parses, and runs what is quick on its own thread.
 
-One thread leads at a time. `lead` is the one function that every request passes; its sections are numbered. What is rare
-stands in methods below it and in `accepting`, `sweeping` and `serving`.
+One thread leads at a time. `lead` is the one function that every request passes; its sections are numbered. What is
+rare stands in methods below it and in `accepting`, `sweeping` and `serving`.
 
 Rules:
 
 * The leader may be overtaken in any call of the application (schedule.monitor). Then it returns at once: what is left
   of its batch of events is reported again to its successor, because readiness is level-triggered.
-* `lead` has a fast path, for a whole request without a body whose head is known and whose route is quick; `on_data` is its
-  general twin. tests/test_twins.py holds them to the same answers.
+* `lead` has a fast path, for a whole request without a body whose head is known and whose route is quick; `on_data`
+  is its general twin. tests/test_twins.py holds them to the same answers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from threading import get_ident
 
 from vivace.connection.accepting import Acceptor
 from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, RUNNING, Connection
-from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
 from vivace.connection.meter import clock
+from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
 from vivace.connection.serving import Serving
 from vivace.connection.sweeping import Sweeper
 from vivace.errors import PeerGone, Refused
@@ -124,7 +124,7 @@ class Loop(Serving):
         monitor, sweeper, pool = self.monitor, self.sweeper, self.pool
         quick_s = self.policy.quick_s
         keepalive_s = self.plan.keepalive_timeout_s
-        plain = self.prepare is None and self.log is None
+        plain, log = self.prepare is None, self.log
         threads_max = self.plan.threads
         while True:
             # 1. Wait. Not at all while something waits for the loop itself.
@@ -192,9 +192,13 @@ class Loop(Serving):
                 except IndexError:
                     with monitor.turnover:
                         pass
+                    if log is not None:
+                        log(environ, exchange.status, exchange.body_bytes, clock() - now)
                     self.finish(conn, answer[sent:], keep, leading=False)
                     return True
                 started, now = now, clock()
+                if log is not None:
+                    log(environ, exchange.status, exchange.body_bytes, now - started)
                 if sent != len(answer) or not sent:
                     self.finish(conn, answer[sent:], keep, leading=True)
                 else:
@@ -327,7 +331,8 @@ class Loop(Serving):
         return False
 
     def on_heavy(self, table: list[Any], now: float) -> bool:
-        """At most one heavy call here, and on pooled threads what the book has room for: the quick ones come between."""
+        """At most one heavy call here, and on pooled threads what the book has room for: the quick ones come
+        between."""
         heavy = self.heavy
         while heavy.away and self.pool is not None and (started := heavy.start_away(now)) is not None:
             call, token = started

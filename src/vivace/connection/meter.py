@@ -1,7 +1,7 @@
 """What one watched call of the application costs: wall and CPU time, and who else computed meanwhile.
 
-A meter is made only for calls that the policy wants watched: its clocks cost 3 us in all, where one look at the wall clock costs
-40 ns (measured on Linux, CPython 3.11).
+A meter is made only for calls that the policy wants watched: its clocks cost 3 us in all, where one look at the wall
+clock costs 40 ns (measured on Linux, CPython 3.11).
 """
 
 from __future__ import annotations

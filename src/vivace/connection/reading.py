@@ -2,8 +2,8 @@
 
 Rules:
 
-* `take` consumes the front of `conn.buffer` from `conn.at`, and leaves in the connection either a whole request (`environ`,
-  `flags`, `route`) or the state in which more bytes are needed (HEAD, BODY).
+* `take` consumes the front of `conn.buffer` from `conn.at`, and leaves in the connection either a whole request
+  (`environ`, `flags`, `route`) or the state in which more bytes are needed (HEAD, BODY).
 * A head that is repeated byte for byte costs one lookup (the memo). A head is remembered at its second sighting, and
   never if it carries credentials or a field that differs in every request (PRIVATE).
 * Nothing here sends, except `100 Continue`.
@@ -198,7 +198,8 @@ class Reader:
             conn.state = HEAD
             conn.expires = now + self._head_timeout_s
         size = len(conn.buffer)
-        # Looked at again when a line has ended (there are at most fields_max of them), when a limit is passed, and when it
+        # Looked at again when a line has ended (there are at most fields_max of them), when a limit is passed, and
+        # when it
         # has grown by a quarter: so a head that comes in drops costs little more than one that comes in one piece.
         limits = self._limits
         passed = (
@@ -239,7 +240,7 @@ class Reader:
                 conn.put(CONTINUE)
         if spool is None:
             self._lazy.add(conn)
-            conn.environ["wsgi.input"] = stream_input(lambda: self.receive(conn))
+            conn.environ["wsgi.input"] = stream_input(lambda: self.receive(conn, incoming))
 
     def _take_body(self, conn: Connection, now: float) -> bool:
         incoming = conn.incoming
@@ -267,14 +268,14 @@ class Reader:
 
     # A body that the application reads itself.
 
-    def receive(self, conn: Connection) -> bytes:
+    def receive(self, conn: Connection, incoming: Incoming) -> bytes:
         """The next block of a streamed body, b"" at its end. On the thread of the application; waits.
 
-        Raises OSError (ConnectionError, TimeoutError) for a peer that is gone or too slow, ValueError for a broken body:
-        what an application expects of a file.
+        Raises OSError (ConnectionError, TimeoutError) for a peer that is gone or too slow, ValueError for a broken
+        body: what an application expects of a file.
         """
-        incoming = conn.incoming
-        while incoming is not None and not incoming.done:
+        # An input that outlives its request is at its end: what comes now belongs to the next one.
+        while conn.incoming is incoming and not incoming.done:
             if conn.at >= len(conn.buffer):
                 conn.buffer = self._receive(conn, incoming)
                 conn.at = 0

@@ -4,7 +4,8 @@ Rules:
 
 * `execute` runs the application. With a table it runs on the leader's thread, under the baton (see schedule.monitor);
   afterwards the caller must look whether it still leads.
-* Ownership of a connection passes by its state: before another thread gets it, it is RUNNING and AWAY in the poller (nothing is
+* Ownership of a connection passes by its state: before another thread gets it, it is RUNNING and AWAY in the poller
+  (nothing is
   reported); that thread gives it back by `hand_back`, which sets the state last, or by putting it into `ready`.
 * Every connection ends in `close`, with one reason from `reasons.REASONS`.
 
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 NOBODY_THERE = ("client", "client_early", "client_gone", "write_timeout")
 
 LINGER_S = 2.0
-"""How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx: lingering_timeout 5 s)."""
+"""How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx:
+lingering_timeout 5 s)."""
 
 
 class Serving:
@@ -79,9 +81,7 @@ class Serving:
         self.monitor = Monitor(self.on_overtake, clock, tick_s=plan.tick_s)
         self.pool: Pool | None = None
         if plan.threads > 1:
-            self.pool = Pool(
-                self.perform, lead, self.on_crash, threads_max=plan.threads, idle_s=plan.thread_idle_s
-            )
+            self.pool = Pool(self.perform, lead, self.on_crash, threads_max=plan.threads, idle_s=plan.thread_idle_s)
         self.leader = 0
         """Identity of the thread that leads."""
         self.stopping = False

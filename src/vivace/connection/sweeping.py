@@ -1,7 +1,7 @@
 """What time brings: the Date line, time limits, the deadline of a stop. Once a second, by the leader.
 
-A time limit is therefore kept to within a second or a quarter of the shortest limit, whichever is less. That is the price of
-one store a request (`conn.expires`) instead of a timer queue.
+A time limit is therefore kept to within a second or a quarter of the shortest limit, whichever is less. That is the
+price of one store a request (`conn.expires`) instead of a timer queue.
 """
 
 from __future__ import annotations
@@ -74,16 +74,14 @@ class Sweeper:
             for conn in loop.heavy.expire(now - queue_timeout_s):
                 loop.shed(conn)
         for conn in list(loop.conns.values()):
-            if conn.state == BODY and self._too_slow(conn, now):
+            if (conn.state == BODY and self._too_slow(conn, now)) or (conn.expires < now and conn.state != RUNNING):
                 self._on_expired(conn)
-            elif conn.expires < now and conn.state != RUNNING:
-                self._on_expired(conn)
-        if loop.plan.on_tick is not None:
-            loop.plan.on_tick()
         if not loop.conns and not loop.stopping:
             self.timeout_s = loop.plan.idle_s
         if self._stop_by_s and now > self._stop_by_s:
             self._cut_off()
+        if loop.plan.on_tick is not None:
+            loop.plan.on_tick()
 
     def _too_slow(self, conn: Connection, now: float) -> bool:
         incoming = conn.incoming

@@ -79,7 +79,9 @@ def _split_host(text: str) -> tuple[str, str]:
     if not text:
         raise SettingError("bind '' names no address; write host:port, such as 127.0.0.1:8000")
     if "/" in text:
-        raise SettingError(f"bind {text!r}: write host:port, such as 127.0.0.1:8000, without http:// and without a path")
+        raise SettingError(
+            f"bind {text!r}: write host:port, such as 127.0.0.1:8000, without http:// and without a path"
+        )
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
@@ -97,9 +99,7 @@ def _split_host(text: str) -> tuple[str, str]:
     return host, port
 
 
-def open_listener(
-    address: Address, *, backlog: int, unix_mode: int | None = None, unix_owner: str = ""
-) -> Listener:
+def open_listener(address: Address, *, backlog: int, unix_mode: int | None = None, unix_owner: str = "") -> Listener:
     """Opens, binds and listens. `unix_owner` is "user", "user:group" or ":group". Raises SettingError."""
     if address.kind == "unix":
         return _open_unix(address, backlog, unix_mode, unix_owner)
@@ -111,12 +111,7 @@ def open_listener(
 def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
     """A socket that someone else bound (systemd, a parent, `wsgiref`'s users) as a `Listener`."""
     if backlog is not None:
-        try:
-            sock.listen(backlog)
-        except OSError as error:
-            raise SettingError(
-                f"bind: descriptor {sock.fileno()} cannot listen ({error.strerror}); it must be a bound stream socket"
-            ) from None
+        sock.listen(backlog)
     sock.setblocking(False)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -145,8 +140,7 @@ def systemd_listeners(environ: Mapping[str, str], *, backlog: int) -> list[Liste
     fds = range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count))
     adopted: list[Listener] = []
     try:
-        for fd in fds:
-            adopted.append(_inherited(fd, f"fd://{fd}", backlog))
+        adopted.extend(_inherited(fd, f"fd://{fd}", backlog) for fd in fds)
     except SettingError:
         for listener in adopted:
             listener.socket.close()
@@ -191,16 +185,20 @@ def _inherited(fd: int, text: str, backlog: int) -> Listener:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             raise SettingError(f"bind {text!r}: descriptor {fd} is no socket")
         sock = socket.socket(fileno=os.dup(fd))
+        os.set_inheritable(fd, False)  # it is the server's now, not that of programs which the application starts
     except OSError as error:
         raise SettingError(
             f"bind {text!r}: descriptor {fd} cannot be used ({error.strerror}); "
             "it must be a socket left open by the parent"
         ) from None
     try:
-        listener = adopt(sock, backlog=backlog)
-    except SettingError:
+        sock.listen(backlog)
+    except OSError as error:
         sock.close()
-        raise
+        raise SettingError(
+            f"bind {text!r}: descriptor {fd} cannot listen ({error.strerror}); it must be a bound stream socket"
+        ) from None
+    listener = adopt(sock)
     listener.borrowed = False
     return listener
 

@@ -1,7 +1,8 @@
 """The baton: so that a call which turns out slow stalls the others for a tick or two, and not for its length.
 
 Before the leader runs a call on the loop's own thread it lays the baton on the table (`table.append(call)`) and takes
-it back afterwards (`table.pop()`): two atomic list operations, no lock and no clock. The monitor looks at the table once a
+it back afterwards (`table.pop()`): two atomic list operations, no lock and no clock. The monitor looks at the table
+once a
 tick. Where the same call has lain there for its allowance, the monitor takes the baton itself, and another thread is
 promoted to lead. The overtaken thread finds the table empty (`IndexError`), finishes its request and joins the pool.
 
@@ -10,8 +11,8 @@ Rules:
 * Each leader has a table of its own, and `table` is that of the present one: an overtaken thread that looks at its old
   table can never take the baton of its successor. So there is never a second leader.
 * What lies on the table is new for every call (the monitor tells calls apart by identity) and has an `allowance_s`.
-* While only known, quick calls run, the monitor looks RELAXED times more rarely: each look costs the leader a hand-over of
-  the GIL. `wake` brings the short tick back. While nothing happens at all it sleeps until it is woken.
+* While only known, quick calls run, the monitor looks RELAXED times more rarely: each look costs the leader a
+  hand-over of the GIL. `wake` brings the short tick back. While nothing happens at all it sleeps until it is woken.
 
 Threads: `watch` on a thread of its own (the main one, so that signals are answered at once); `wake` by the leader.
 """
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 ALERT_TICKS = 50
-"""Short ticks after the last alarm before the monitor relaxes, and relaxed ones without any turn of the loop before it rests."""
+"""Short ticks after the last alarm before the monitor relaxes, and relaxed ones without any turn of the loop before
+it rests."""
 
 RELAXED = 5
 """A relaxed tick is so many times longer."""
@@ -116,7 +118,8 @@ class Monitor:
                 self._seen_s += slept_s
                 if self._seen_s < call.allowance_s:
                     return False
-                # A fresh call may have taken its place this very moment: then this is one hand-off too many, and harmless.
+                # A fresh call may have taken its place this very moment: then this is one hand-off too many, and
+                # harmless.
                 call = self.table.pop()
             except IndexError:
                 self._seen = None

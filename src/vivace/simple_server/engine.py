@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vivace.config.load import from_keywords
 from vivace.config.settings import names
-from vivace.connection.accepting import _peer_name
+from vivace.connection.accepting import peer_name
 from vivace.connection.connection import HEAD, RUNNING, Connection
 from vivace.connection.meter import clock
 from vivace.connection.reading import Site
@@ -142,7 +142,7 @@ class Engine:
             step_aside=loop.step_aside,
         )
         request.setblocking(False)
-        conn = Connection(request.detach(), *_peer_name(address), site, clock() + plan.head_timeout_s)
+        conn = Connection(request.detach(), *peer_name(address), site, clock() + plan.head_timeout_s)
         conn.state = HEAD  # its request is on the way: a stopping loop closes idle connections, but waits for this one
         conn.buffer = bytearray()
         loop.conns[conn.fd] = conn

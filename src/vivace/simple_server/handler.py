@@ -15,12 +15,11 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref import simple_server as standard
 
-import vivace
+from vivace.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from typing import Any
 
-__version__ = vivace.__version__
 server_version = "vivace/" + __version__
 sys_version = python_implementation() + "/" + sys.version.split()[0]
 software_version = server_version + " " + sys_version
@@ -60,7 +59,7 @@ class WSGIRequestHandler(standard.WSGIRequestHandler):
 
     def handle(self) -> None:
         """The classic path: one request, read and answered by the standard library's blocking code."""
-        from vivace import simple_server  # looked up at each call: a script may have put another one there
+        import vivace.simple_server as simple_server  # looked up at each call: a script may have put another one there
 
         self.raw_requestline = self.rfile.readline(LINE_BYTES_MAX + 1)
         if len(self.raw_requestline) > LINE_BYTES_MAX:

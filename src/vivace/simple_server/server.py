@@ -177,7 +177,7 @@ class WSGIServer(standard.WSGIServer):
 
 
 def _server_handler() -> Any:
-    from vivace import simple_server  # looked up at each call: a script may have put another one there
+    import vivace.simple_server as simple_server  # looked up at each call: a script may have put another one there
 
     return simple_server.ServerHandler
 

@@ -10,7 +10,6 @@ import gc
 import os
 import sys
 
-from vivace import __version__
 from vivace.connection.loop import Loop
 from vivace.connection.plan import Plan
 from vivace.errors import SettingError
@@ -18,6 +17,7 @@ from vivace.http1.head import HeadLimits
 from vivace.http1.response import ResponseHeads
 from vivace.net.listen import close_listener, open_listener, parse_address, systemd_listeners
 from vivace.schedule.policy import Policy
+from vivace.version import __version__
 from vivace.worker.console import Console
 from vivace.wsgi.files import FileWrapper
 
@@ -104,9 +104,7 @@ class Server:
         self.loop.stop()
 
 
-def make_plan(
-    app: Callable[..., Iterable[bytes]], settings: Settings, console: Console, *, gil: bool = True
-) -> Plan:
+def make_plan(app: Callable[..., Iterable[bytes]], settings: Settings, console: Console, *, gil: bool = True) -> Plan:
     """The plan that follows from `settings`."""
     plan = Plan()
     for name in PLAIN:
@@ -129,8 +127,9 @@ def make_plan(
     if settings.access_log:
         from vivace.worker.access_log import AccessLog
 
-        access_log = AccessLog(_write_stdout)
+        access_log = AccessLog(_write_stdout, console.warn)
         plan.log = access_log.log
+        plan.refused = access_log.refused
         plan.on_tick = access_log.flush
     return plan
 

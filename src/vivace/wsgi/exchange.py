@@ -3,16 +3,18 @@
 
 The sink (a connection, or a test's list) has:
 
-* `put(data, last)`: transmits now what the peer takes; keeps the rest, and waits if that is much and not the last of the
-  response; raises `PeerGone`;
+* `put(data, last)`: transmits now what the peer takes; keeps the rest, and waits if that is much and not the last of
+  the response; raises `PeerGone`;
 * `put_pair(head, block, last)`: the same for two buffers without joining them;
+* `gone`: whether the client has left, or sends its body too slowly;
 * `put_file(head, file, region)`: the same for a part of a file; calls `file.close()` itself, later.
 
 Rules:
 
-* A body that is a list or tuple is answered in one piece: `run` returns it and the caller sends it, so that the answers to
-  pipelined requests can share a write. Every other block is put before the next one is asked for (PEP 3333, "Handling the
-  `close()`..., Buffering and Streaming").
+* A body that is a list or tuple is answered in one piece: `run` returns it and the caller sends it, so that the
+  answers to
+  pipelined requests can share a write. Every other block is put before the next one is asked for (PEP 3333, "Handling
+  the `close()`..., Buffering and Streaming").
 * What the application does wrong before the head is out becomes a clean 500; afterwards the response is cut off in
   a way that the client can tell (RFC 9112 section 8).
 * `close()` of the iterable is called in every case, once, after the last block is put.
@@ -88,9 +90,7 @@ class Exchange:
     keep: bool
     """Whether the connection may carry another request, once the head is out."""
 
-    def run(
-        self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]
-    ) -> tuple[bytes, bool]:
+    def run(self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> tuple[bytes, bool]:
         """Calls `app`; returns (bytes still to be sent, whether the connection may carry another request).
 
         Raises PeerGone. Every other failure is reported and answered; KeyboardInterrupt is also raised again.
@@ -101,9 +101,7 @@ class Exchange:
                 block = body[0]
                 if type(block) is bytes:
                     size = len(block)
-                    head, framing, keep = self._heads.encode(
-                        self.status, self.headers, self.flags, size, self.date
-                    )
+                    head, framing, keep = self._heads.encode(self.status, self.headers, self.flags, size, self.date)
                     if framing == size and size <= JOIN_BYTES_MAX:
                         self.body_bytes = size
                         return head + block, keep
@@ -244,17 +242,13 @@ class Exchange:
         if self.framing == CHUNKED:
             self.sink.put(b"0\r\n\r\n", True)
         elif self.framing is not None and self.framing >= 0 and self._left:
-            raise ApplicationError(
-                f"the body ended {self._left} bytes short of its Content-Length, {self.framing}"
-            )
+            raise ApplicationError(f"the body ended {self._left} bytes short of its Content-Length, {self.framing}")
         return b""
 
     def _encode(self, length: int | None) -> tuple[bytes, int]:
         if self.status is None:
             raise ApplicationError("the application returned without calling start_response")
-        head, framing, self.keep = self._heads.encode(
-            self.status, self.headers, self.flags, length, self.date
-        )
+        head, framing, self.keep = self._heads.encode(self.status, self.headers, self.flags, length, self.date)
         self.framing = framing
         self._left = framing
         return head, framing
@@ -272,6 +266,8 @@ class Exchange:
         self.keep = False
         if isinstance(error, PeerGone):
             raise error
+        if self.sink.gone and isinstance(error, OSError):
+            raise PeerGone from error  # what its input raised came back: nobody failed but the client
         self._report(environ, error)
         answer = b""
         if self.framing is None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 BLOCK_BYTES = 65536
-"""What one read takes where the system cannot send the file itself; 8 KiB, the usual default, costs 8 times the calls."""
+"""What one read takes where the system cannot send the file itself; 8 KiB, the usual default, costs 8 times the
+calls."""
 
 
 PLAIN_READS = (io.FileIO.read, io.BufferedReader.read, io.BufferedRandom.read)
@@ -40,12 +41,14 @@ class FileWrapper:
     def region(self) -> tuple[int, int, int] | None:
         """(descriptor, offset, bytes from there to the end) where the system can send it, else None.
 
-        Only where reading is known to give the descriptor's own bytes: the object that reads must be a plain file. A GzipFile has
-        a `fileno` as well, of other bytes.
+        Only where reading is known to give the descriptor's own bytes: the object that reads must be a plain file. A
+        GzipFile has a `fileno` as well, of other bytes.
         """
         read = getattr(self.filelike, "read", None)
-        file = getattr(getattr(read, "__wrapped__", read), "__self__", None)  # tempfile wraps the methods of a file
-        raw = file.raw if isinstance(file, (io.BufferedReader, io.BufferedRandom)) else file
+        file: Any = getattr(
+            getattr(read, "__wrapped__", read), "__self__", None
+        )  # tempfile wraps the methods of a file
+        raw = file.raw if isinstance(file, io.BufferedReader | io.BufferedRandom) else file
         if not isinstance(raw, io.FileIO) or type(file).read not in PLAIN_READS or type(raw).readinto is not READINTO:
             return None
         try:
