@@ -74,9 +74,12 @@ class background:  # noqa: N801 - used like a function
         return self
 
     def stop(self) -> None:
-        """Stops when the requests in flight are answered, and waits for that."""
+        """Stops when the requests in flight are answered, and waits for that. Twice does no harm."""
         self.server.stop()
-        self._thread.join()
+        if self._thread.ident is None:
+            self.server.run()  # never started: it only closes what it listened at
+        else:
+            self._thread.join()
 
     __enter__ = start
 

@@ -312,6 +312,9 @@ class Reader:
                     conn.close_reason = "body_timeout"
                     raise TimeoutError("the client sends its body too slowly") from None
                 continue
+            except OSError:
+                conn.close_reason = "client_early"
+                raise
             if not data:
                 conn.close_reason = "client_early"
                 raise ConnectionResetError("the client closed the connection within the body")

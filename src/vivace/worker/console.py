@@ -10,10 +10,14 @@ import os
 import sys
 import time
 
+from vivace.errors import ApplicationError
+
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import Any
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -68,13 +72,18 @@ class Console:
 
     def report(self, environ: dict[str, Any], error: BaseException) -> None:
         """The application failed: which request, and its traceback, on `wsgi.errors`."""
-        line = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
-        stream = environ.get("wsgi.errors") or sys.stderr
-        try:
-            stream.write(f"{_prefix('ERROR')} the application failed on {line}\n{_traceback(error)}")
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
+        message = (
+            f"{_prefix('ERROR')} the application failed on {environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}\n"
+            + _traceback(error)
+        )
+        # The application may have put anything there; what it cannot say there is said on stderr.
+        for stream in (environ.get("wsgi.errors"), sys.stderr):
+            try:
+                stream.write(message)  # type: ignore[union-attr]
+                stream.flush()  # type: ignore[union-attr]
+                return
+            except Exception:
+                continue
 
 
 def _prefix(level: str) -> str:
@@ -85,8 +94,9 @@ def _traceback(error: BaseException) -> str:
     """The traceback without vivace's own frames at its beginning."""
     import traceback
 
-    from vivace.errors import ApplicationError
-
     if isinstance(error, ApplicationError):
         return f"{type(error).__name__}: {error}\n"
-    return "".join(traceback.format_exception(error))
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))

@@ -78,6 +78,8 @@ class Server:
         try:
             self.loop = Loop(plan)
         except ValueError as error:
+            for listener in listeners:
+                close_listener(listener)
             raise SettingError(str(error)) from None
         for listener in listeners:
             self.loop.add_listener(listener, base_environ(listener, plan, base))
