@@ -61,7 +61,8 @@ class Command:
     def urls(self) -> list[str]:
         """Where it says that it serves; waits for the first line that says so."""
         try:
-            return until(lambda: SERVES.findall(self.log))
+            found: list[str] = until(lambda: SERVES.findall(self.log))
+            return found
         except AssertionError:
             raise AssertionError(f"it does not say where it serves:\n{self.log}") from None
 

@@ -41,6 +41,7 @@ class Rig:
                 "lazy_max": 0,
                 "head_timeout_s": 30.0,
                 "body_timeout_s": 60.0,
+                "body_rate_bytes_min": 0,
                 "step_aside": self.aside.append,
                 "on_disk_error": self.disk_errors.append,
                 **options,

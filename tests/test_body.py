@@ -53,7 +53,6 @@ EVERY = pytest.mark.parametrize("make", [of_memory, of_file, of_stream])
 CALLS = st.one_of(
     st.tuples(st.just("read"), st.integers(-1, 40)),
     st.tuples(st.just("readline"), st.integers(-1, 40)),
-    st.tuples(st.just("readlines"), st.integers(-1, 40)),
     st.tuples(st.sampled_from(["read", "readline", "readlines", "__next__"])),
 )
 
@@ -109,6 +108,17 @@ def test_iteration_and_none(make: Callable[..., Any]) -> None:
         assert list(source) == io.BytesIO(BODY).readlines()
     with make(BODY) as source:
         assert (source.read(3), source.read(None)) == (BODY[:3], BODY[3:])
+
+
+@EVERY
+@pytest.mark.parametrize("hint", [1, 8, 20, 100])
+def test_readlines_with_a_hint(make: Callable[..., Any], hint: int) -> None:
+    """Whole lines of about so many bytes; how exact that is differs between Python's own files."""
+    with make(BODY) as source:
+        lines = source.readlines(hint)
+        assert lines == io.BytesIO(BODY).readlines()[: len(lines)]
+        assert hint <= sum(map(len, lines)) <= hint + 20
+        assert b"".join(lines) + source.read() == BODY
 
 
 @EVERY

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def seen(environ: dict[str, Any]) -> dict[str, Any]:
     """What JSON can show of `environ`."""
-    shown = {key: value for key, value in environ.items() if isinstance(value, str | bool | tuple)}
+    shown: dict[str, Any] = {key: value for key, value in environ.items() if isinstance(value, str | bool | tuple)}
     shown["others"] = sorted(set(environ) - set(shown))
     return shown
 

@@ -107,7 +107,7 @@ def test_unix_socket(serve: Serve, tmp_path: Path) -> None:
         assert server.url == f"unix:{path}"
         with Client(server) as client:
             for _ in range(3):
-                assert json.loads(client.send(request()).read_response().body) == ["localhost", "", "", ""]
+                assert json.loads(client.send(request()).read_response().body) == ["localhost", "80", "", ""]
     assert not path.exists()
 
 

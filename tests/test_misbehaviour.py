@@ -74,18 +74,18 @@ def test_body_sent_back_by_file_wrapper(serve: Serve, tmp_path: Path) -> None:
 
     (tmp_path / "other").write_bytes(b"stolen" * 1_000_000)
     body = b"%07d " * 750_000 % tuple(range(750_000))
-    with serve(app, body_memory_bytes=0, spill_dir=str(tmp_path)) as server:
-        with Client(server, receive_bytes=65536) as client:
-            client.send(request(method="POST", body=body)).wait()
-            # Whatever is opened now may get the number of a descriptor that was closed too early.
-            files = [os.open(tmp_path / "other", os.O_RDONLY) for _ in range(50)]
-            try:
-                response = client.read_response()
-            finally:
-                for file in files:
-                    os.close(file)
-            assert response.whole
-            assert response.body == body
+    settings = {"body_memory_bytes": 0, "spill_dir": str(tmp_path)}
+    with serve(app, **settings) as server, Client(server, receive_bytes=65536) as client:
+        client.send(request(method="POST", body=body)).wait()
+        # Whatever is opened now may get the number of a descriptor that was closed too early.
+        files = [os.open(tmp_path / "other", os.O_RDONLY) for _ in range(50)]
+        try:
+            response = client.read_response()
+        finally:
+            for file in files:
+                os.close(file)
+        assert response.whole
+        assert response.body == body
 
 
 def test_file_whose_close_fails(serve_bare: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """connection.reading: requests off the front of a buffer, whatever pieces it came in. No loop.
 
-Bodies that the application reads itself: test_reading_streams.py. Heads that are wrong: test_refusals.py.
+Bodies: test_reading_bodies.py. Heads that are wrong: test_refusals.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from rigs import BASE, Rig, new_site
 from vivace.connection import reading
-from vivace.connection.connection import BODY, HEAD, IDLE
+from vivace.connection.connection import HEAD, IDLE
 from vivace.connection.reading import MEMO_HEAD_BYTES_MAX, MEMO_HEADS_MAX, SEEN_MAX
 from vivace.errors import Refused
 from vivace.http1 import fields, target
@@ -20,7 +20,6 @@ from wire import chunked, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +34,8 @@ def rig() -> Iterator[Rig]:
     with Rig() as made:
         yield made
 
+
+HELLO = request("/hello", "Accept: text/plain")
 
 # Pieces.
 
@@ -112,6 +113,62 @@ def test_one_empty_line_before_a_request_is_forgiven(rig: Rig) -> None:
     assert refused.value.status == 400
 
 
+# One whole request without a body: the short way of the fast path.
+
+
+def test_the_short_way_gives_what_the_long_way_gives() -> None:
+    """Where it can; where it cannot it says so, and has changed nothing that the long way would see."""
+    for data in STREAM:
+        for _ in range(3):
+            with Rig() as rig:
+                short = rig.reader.take_whole(rig.site, data)
+                assert rig.take(data)
+                conn = rig.conn
+                has_body = conn.incoming is not None
+                assert (short is None) is (has_body or data.startswith(b"\r\n"))
+                if short is not None:
+                    environ, flags, route = short
+                    environ |= {"REMOTE_ADDR": conn.host, "REMOTE_PORT": conn.port}
+                    assert (environ, flags, route) == (conn.environ, conn.flags, conn.route)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\n\r\n",
+        HELLO[:-1],
+        HELLO + b"G",
+        HELLO * 2,
+        b"\r\n" + HELLO,
+        HELLO.replace(b"Host: h", b"Host : h"),
+        b"GET / HTTP/1.1\r\n\r\n",
+        request("/", "Content-Length: 5"),
+        request("/", "Transfer-Encoding: chunked"),
+    ],
+    ids=ascii,
+)
+def test_what_the_short_way_leaves_to_the_long_one(rig: Rig, data: bytes) -> None:
+    assert rig.reader.take_whole(rig.site, data) is None
+    assert (rig.site.memo, rig.site.seen) == ({}, set())
+
+
+def test_the_short_way_remembers_as_the_long_one_does(rig: Rig) -> None:
+    """At the second sighting, whichever way each one took; and never what is private."""
+    rig.reader.take_whole(rig.site, HELLO)
+    assert rig.site.memo == {}
+    rig.requests(HELLO)
+    assert list(rig.site.memo) == [HELLO]
+    other = request("/other")
+    rig.requests(other)
+    rig.reader.take_whole(rig.site, other)
+    assert list(rig.site.memo) == [HELLO, other]
+    for _ in range(3):
+        rig.reader.take_whole(rig.site, request("/", "Cookie: session=secret"))
+        rig.reader.take_whole(rig.site, request("/" + "x" * MEMO_HEAD_BYTES_MAX))
+    assert list(rig.site.memo) == [HELLO, other]
+
+
 # A head that is coming.
 
 
@@ -126,10 +183,10 @@ def test_a_head_has_its_time_from_its_first_byte_on(rig: Rig) -> None:
     assert rig.conn.state == IDLE
 
 
-def test_nothing_is_no_beginning(rig: Rig) -> None:
-    """An empty line alone starts no clock for a head... it is no part of one."""
+def test_an_empty_line_alone_is_a_beginning(rig: Rig) -> None:
+    """It starts the clock for a head, and is forgiven once."""
     assert not rig.take(b"\r\n", now=100.0)
-    assert rig.conn.state == IDLE
+    assert rig.conn.state == HEAD
     assert rig.take(request("/"))
 
 
@@ -182,8 +239,6 @@ def test_a_head_in_drops_is_not_looked_at_again_and_again(rig: Rig, monkeypatch:
 
 # The memo.
 
-HELLO = request("/hello", "Accept: text/plain")
-
 
 def test_a_head_is_remembered_at_its_second_sighting(rig: Rig) -> None:
     site = rig.site
@@ -208,7 +263,7 @@ def test_every_sighting_gives_the_same_and_none_sees_the_other_s_changes(rig: Ri
         del rig.conn.environ["HTTP_ACCEPT"]
         rig.conn.buffer, rig.conn.at = b"", 0
     assert seen == [seen[0]] * 5
-    assert rig.site.base == BASE
+    assert {key: value for key, value in rig.site.base.items() if key != "wsgi.input"} == BASE
 
 
 def test_who_sent_it_is_not_remembered() -> None:
@@ -293,63 +348,3 @@ def test_each_listener_has_a_memo_of_its_own() -> None:
         for site, name in ((one, "test"), (two, "other")):
             with Rig(site) as rig:
                 assert rig.requests(HELLO)[0]["SERVER_NAME"] == name
-
-
-# Bodies that are collected.
-
-
-def test_a_body_has_its_time_from_its_last_bytes_on(rig: Rig) -> None:
-    data = request("/", method="POST", body=b"0123456789")
-    assert not rig.take(data[:-10], now=100.0)
-    assert (rig.conn.state, rig.conn.expires) == (BODY, 160.0)
-    assert not rig.take(b"01234", now=110.0)
-    assert rig.conn.expires == 170.0
-    assert rig.conn.incoming.received == 5
-    assert rig.take(b"56789", now=120.0)
-
-
-def test_a_chunked_body_that_was_collected_has_a_length(rig: Rig) -> None:
-    """PEP 3333 knows no Transfer-Encoding: the application sees CONTENT_LENGTH."""
-    [environ] = rig.requests(request("/", "Transfer-Encoding: chunked", method="POST") + chunked([b"abc", b"de"]))
-    assert environ["CONTENT_LENGTH"] == "5"
-    assert "HTTP_TRANSFER_ENCODING" not in environ
-
-
-@pytest.mark.parametrize("body_bytes_max", [10, 0])
-def test_just_within_the_limit(body_bytes_max: int) -> None:
-    with Rig(body_bytes_max=body_bytes_max) as rig:
-        data = request("/", "Transfer-Encoding: chunked", method="POST") + chunked([b"12345", b"67890"])
-        for one in (request("/", method="POST", body=b"0123456789"), data):
-            [environ] = rig.requests(one)
-            assert len(environ["body"]) == 10
-
-
-def test_a_length_over_the_limit_is_refused_by_its_head() -> None:
-    with Rig(body_bytes_max=10) as rig, pytest.raises(Refused) as refused:
-        rig.take(request("/", "Content-Length: 11", method="POST"))
-    assert refused.value.status == 413
-
-
-def test_chunks_over_the_limit_are_refused_by_the_size_that_exceeds_it() -> None:
-    with Rig(body_bytes_max=10) as rig:
-        assert not rig.take(request("/", "Transfer-Encoding: chunked", method="POST") + b"5\r\n12345\r\n")
-        with pytest.raises(Refused) as refused:
-            rig.take(b"6\r\n")
-    assert refused.value.status == 413
-
-
-def test_a_disk_that_takes_nothing_is_507_and_told(tmp_path: Path) -> None:
-    with Rig(body_memory_bytes=5, spill_dir=str(tmp_path / "gone")) as rig:
-        with pytest.raises(Refused) as refused:
-            rig.take(request("/", method="POST", body=b"0123456789"))
-        assert refused.value.status == 507
-        assert [type(error) for error in rig.disk_errors] == [FileNotFoundError]
-
-
-def test_a_connection_that_closes_lets_go_of_its_body(tmp_path: Path) -> None:
-    with Rig(body_memory_bytes=5, spill_dir=str(tmp_path)) as rig:
-        rig.take(request("/", "Content-Length: 100", method="POST") + b"0123456789")
-        file = rig.conn.incoming.spool._file
-        rig.reader.forget(rig.conn)
-        assert file.closed
-        assert rig.conn.incoming is None

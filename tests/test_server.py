@@ -118,6 +118,14 @@ def test_base_environ(listener: Listener, threads: int) -> None:
     assert b"".join(environ["wsgi.file_wrapper"](io.BytesIO(b"x"))) == b"x"
 
 
+def test_base_environ_of_a_unix_socket(tmp_path: Path) -> None:
+    """PEP 3333: SERVER_NAME and SERVER_PORT "can never be empty strings"."""
+    opened = open_listener(parse_address(f"unix:{tmp_path}/app.sock"), backlog=1)
+    environ = base_environ(opened, make_plan(HELLO, from_keywords(), Console()))
+    close_listener(opened)
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "80")
+
+
 def test_base_environ_of_a_process_without_stderr(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     errors = base_environ(listener, make_plan(HELLO, from_keywords(), Console()))["wsgi.errors"]

@@ -249,6 +249,7 @@ def test_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pid = command.process.pid
         assert state(command)["open"] == 1
         states = 1
+        found: dict[str, Any] = {}
         before = descriptors(pid)
         opened = 0
         sizes: list[int] = []
@@ -264,9 +265,8 @@ def test_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 nonlocal states, found
                 states += 1
                 found = state(command)
-                return found["open"] == 1 and found["threads"] <= 2
+                return bool(found["open"] == 1 and found["threads"] <= 2)
 
-            found: dict[str, Any] = {}
             until(all_closed, 10)
             # This request's own connection is not closed yet; its predecessors are.
             assert sum(found["closed"].values()) == opened + states - 1

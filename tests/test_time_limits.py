@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import vivace
 from apps import TEXT, Body, app_of
 from command import Command
 from wire import RESET, TIMEOUT_S, Client, WireError, fetch, request, until
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Any
-
-    import vivace
 
     Serve = Callable[..., vivace.background]
 
@@ -190,6 +189,32 @@ def test_the_longest_idle_connection_makes_room(serve_bare: Serve) -> None:
         for client in (clients[0], *clients[2:]):
             assert client.send(request()).read_response().status == 200
         assert counts(server)["evicted"] == 1
+
+
+def test_a_request_in_the_socket_saves_its_connection_from_eviction() -> None:
+    """The client was idle the longest, but has sent its next request by the time that room is needed."""
+    gate, started = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            started.set()
+            gate.wait(TIMEOUT_S)
+        start_response("200 OK", TEXT)
+        return [environ["PATH_INFO"].encode()]
+
+    with vivace.background(app, threads=1, connections_max=3) as server, ExitStack() as stack:
+        active, busy, idle = [stack.enter_context(Client(server)) for _ in range(3)]
+        for client in (active, busy, idle):
+            client.send(request("/")).read_response()
+        busy.send(request("/slow"))
+        assert started.wait(TIMEOUT_S)
+        newcomer = stack.enter_context(Client(server))
+        newcomer.send(request("/newcomer"))
+        active.send(request("/active"))
+        gate.set()
+        assert active.read_response().body == b"/active"
+        assert newcomer.read_response().body == b"/newcomer"
+        assert idle.has_ended()
 
 
 def test_busy_connections_are_not_evicted(vivace_server: Any) -> None:

@@ -27,7 +27,7 @@ def test_unix_socket(tmp_path: Path) -> None:
     path = f"{tmp_path}/app.sock"
     with opened(f"unix:{path}") as listener:
         assert listener.text == f"unix:{path}"
-        assert (listener.server_name, listener.server_port, listener.path) == ("localhost", "", path)
+        assert (listener.server_name, listener.path) == ("localhost", path)
         assert answers(socket.AF_UNIX, path)
         assert not listener.socket.get_inheritable()
     assert not os.path.exists(path)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 
-from vivace.connection.connection import IDLE, Connection
+from vivace.connection.connection import IDLE, Connection, wait_readable
 from vivace.connection.meter import clock
 from vivace.connection.reading import READ_BYTES
 from vivace.net.listen import close_listener
@@ -131,12 +131,17 @@ class Acceptor:
         loop = self._loop
         idle = self._idle()
         idle.sort(key=lambda conn: (conn.route is None, conn.expires))
-        for conn in idle[: max(1, len(loop.conns) // EVICT_PART)]:
-            loop.close(conn, "evicted")
-        if idle:
-            return True
-        self._pause()
-        return False
+        wanted = max(1, len(loop.conns) // EVICT_PART)
+        evicted = 0
+        for conn in idle:
+            if evicted == wanted:
+                break
+            if not wait_readable(conn.fd, 0):  # else its next request is there already
+                loop.close(conn, "evicted")
+                evicted += 1
+        if not evicted:
+            self._pause()
+        return evicted > 0
 
     def _idle(self) -> list[Connection]:
         """Connections that may be closed to make room: between requests, or waiting for the first one for long."""

@@ -15,6 +15,7 @@ and ten thousand idle connections cost two objects less each.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from vivace.wsgi.files import FileWrapper
+    from vivace.wsgi.exchange import Closer
 
 IDLE = 0  # between requests: nothing of the next one has come. 0, so that the loop tests `if conn.state`
 HEAD = 1  # a part of a head has come
@@ -45,6 +46,10 @@ SEND_BYTES_MAX = 1 << 20
 FILE_SENDS_MAX = 8
 """At most this many parts of a file are sent in a row: then it is the turn of the others."""
 
+READ_FILE_BYTES = 262144
+NOT_BY_THE_SYSTEM = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW)
+"""sendfile(2) on a file system that cannot: the file is read instead."""
+
 RESET = struct.pack("ii", 1, 0)
 """struct linger: close sends RST, so that a cut-off response cannot pass for a whole one."""
 
@@ -52,18 +57,29 @@ RESET = struct.pack("ii", 1, 0)
 class FileRegion:
     """The rest of a file that is still to be sent; `file.close()` is called when it is, or when it cannot be."""
 
-    __slots__ = ("count", "fd", "file", "offset")
+    __slots__ = ("_own", "count", "fd", "file", "offset")
 
-    def __init__(self, file: FileWrapper, fd: int, offset: int, count: int) -> None:
+    def __init__(self, file: Closer, fd: int, offset: int, count: int) -> None:
+        self._own = False
         self.file = file
         self.fd = fd
         self.offset = offset
         self.count = count
 
+    def hold(self) -> None:
+        """Keeps the descriptor, whoever closes the file meanwhile (it may be the request's own body)."""
+        try:
+            self.fd = os.dup(self.fd)
+            self._own = True
+        except OSError:
+            pass  # out of descriptors: then it has to do without
+
     def close(self) -> None:
-        close = getattr(self.file, "close", None)
-        if close is not None:
-            close()
+        """The end, in either way."""
+        if self._own:
+            self._own = False
+            os.close(self.fd)
+        self.file.close()
 
 
 class Connection:
@@ -90,6 +106,7 @@ class Connection:
         "pending",
         "pending_bytes",
         "port",
+        "queued",
         "reset",
         "route",
         "scanned",
@@ -130,6 +147,7 @@ class Connection:
         self.close_reason = ""
         self.reset = False
         self.meter: Any = None  # of its call, if that is watched
+        self.queued = False  # for its turn in the heavy lane, on the loop's own thread
         self.token = 0  # of its place in the heavy lane's book
         self.waited_s = 0.0  # for the client, within the call
         self.table: list[Any] | None = None  # where its baton lies, while the loop's own thread runs it
@@ -182,12 +200,14 @@ class Connection:
         if not last:
             self.wait_for_room()
 
-    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> None:
+    def put_file(self, head: bytes, file: Closer, region: tuple[int, int, int]) -> None:
         """Sends what goes at once of head and file region, keeps the rest, and closes `file` at the end of it."""
         self.keep(self.held + head)
         self.held = b""
-        self.keep(FileRegion(file, *region))
-        self.flush()
+        part = FileRegion(file, *region)
+        self.keep(part)
+        if not self.flush():
+            part.hold()
 
     def release_held(self) -> None:
         """Sends the answers that waited for company."""
@@ -249,7 +269,11 @@ class Connection:
             except BlockingIOError:
                 return False
             except OSError as error:
-                raise PeerGone from error
+                if error.errno not in NOT_BY_THE_SYSTEM:
+                    raise PeerGone from error
+                sent = self.send(os.pread(region.fd, min(region.count, READ_FILE_BYTES), region.offset) or b"")
+                if sent == 0 and os.fstat(region.fd).st_size > region.offset:
+                    return False  # the peer takes nothing now
             if sent == 0:  # the file became shorter than its Content-Length
                 self.abort(False)
                 raise PeerGone

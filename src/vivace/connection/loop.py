@@ -22,9 +22,10 @@ from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, 
 from vivace.connection.meter import clock
 from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
 from vivace.connection.serving import Serving
+from vivace.connection.stopping import stop_turn
 from vivace.connection.sweeping import Sweeper
 from vivace.errors import PeerGone, Refused
-from vivace.net.poller import EVENTS_MAX, READ, WRITE, make_poller
+from vivace.net.poller import AWAY, EVENTS_MAX, READ, WRITE, make_poller
 from vivace.schedule.policy import overdue
 from vivace.schedule.routes import RouteTable
 from vivace.wsgi.exchange import Exchange
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 SHARE_BYTES_MAX = 65536
 """Answers to pipelined requests are joined into one write up to this size."""
-
-FIRST_REQUEST_S = 0.5
-"""When the server stops, a connection that has sent nothing yet is given so long for its first request."""
 
 LINGER_BYTES_MAX = 1 << 20
 """A peer that is refused and still sends more than this is cut off."""
@@ -62,6 +60,7 @@ class Loop(Serving):
             lazy_max=plan.threads // 4,
             head_timeout_s=plan.head_timeout_s,
             body_timeout_s=plan.body_timeout_s,
+            body_rate_bytes_min=plan.body_rate_bytes_min,
             step_aside=self.step_aside,
             on_disk_error=plan.on_disk_error,
         )
@@ -122,6 +121,7 @@ class Loop(Serving):
         conns, ready, heavy = self.conns, self.ready, self.heavy
         app, heads, report = self.app, self.heads, self.report
         monitor, sweeper, pool = self.monitor, self.sweeper, self.pool
+        take_whole = self.reader.take_whole
         quick_s = self.policy.quick_s
         keepalive_s = self.plan.keepalive_timeout_s
         plain, log = self.prepare is None, self.log
@@ -154,27 +154,32 @@ class Loop(Serving):
                 except OSError as error:
                     self.on_read_error(conn, error)
                     continue
-                # 3. A head that is known, and nothing behind it?
+                # 3. One whole request without a body, its head known or new?
                 entry = conn.memo.get(data)
-                if entry is None or not fast:
+                if entry is not None:
+                    template, flags, route = entry
+                    environ = template.copy()
+                elif (entry := take_whole(conn.site, data)) is not None:
+                    environ, flags, route = entry
+                else:
                     if self.on_data(conn, data, table, now):
                         return True
                     now = clock()
                     fast = fast and (pool is None or pool.busy <= threads_max)
                     continue
-                template, flags, route = entry
-                if route.lane or route.watch:
-                    if self.on_data(conn, data, table, now):
-                        return True
-                    now = clock()
-                    fast = pool is None or pool.busy <= threads_max
-                    continue
-                environ = template.copy()
                 environ["REMOTE_ADDR"] = conn.host
                 environ["REMOTE_PORT"] = conn.port
+                conn.route = route
+                if route.lane or route.watch or not fast:
+                    conn.environ = environ
+                    conn.flags = flags
+                    if self.on_request(conn, table, now):
+                        return True
+                    now = clock()
+                    fast = fast and (pool is None or pool.busy <= threads_max)
+                    continue
                 # 4. Run it under the baton.
                 conn.table = table
-                conn.route = route
                 exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
                 table.append(exchange)
                 try:
@@ -186,6 +191,9 @@ class Loop(Serving):
                 except (OSError, PeerGone):
                     answer, keep, sent = b"", False, 0
                     conn.close_reason = conn.close_reason or "client_gone"
+                except KeyboardInterrupt:
+                    answer, keep, sent = b"", False, 0
+                    self.on_interrupt(conn)
                 # 6. Take the baton back.
                 try:
                     table.pop()
@@ -212,7 +220,7 @@ class Loop(Serving):
             if (heavy.inline or heavy.away) and self.on_heavy(table, now):
                 return True
             if self.stopping:
-                self.on_stopping(now)
+                stop_turn(self, now)
                 return False
 
     # What is not the fast path's. Each returns True where another thread leads now.
@@ -229,7 +237,10 @@ class Loop(Serving):
         """An event of a connection that is not idle."""
         state = conn.state
         if state == RUNNING:
-            return False  # the peer hung up; the thread that owns the connection will notice
+            # The client hung up, or sent more already; whoever owns the connection will notice.
+            if conn.queued:
+                self.set_mode(conn, AWAY)
+            return False
         if state == DRAINING:
             return self.on_writable(conn, now)
         try:
@@ -286,6 +297,8 @@ class Loop(Serving):
                     conn.release_held()
                     self.dispatch(conn)
                     return False
+                if conn.held and self.pool is not None and conn.route.samples == 0:
+                    conn.release_held()  # nobody knows how long this one takes
                 answer, keep = self.execute(conn, table)
                 leading = self.still_leading(table)
                 more = keep and leading and conn.at < len(conn.buffer) and not conn.pending
@@ -304,6 +317,17 @@ class Loop(Serving):
         except Exception as error:
             self.on_bug(conn, error)
         return False
+
+    def on_request(self, conn: Connection, table: list[Any], now: float) -> bool:
+        """One whole request, alone, which is not for the fast path."""
+        conn.arrived = now
+        if self.pool is not None and self.must_leave(conn):
+            self.dispatch(conn)
+            return False
+        answer, keep = self.execute(conn, table)
+        leading = self.still_leading(table)
+        self.finish(conn, answer, keep, leading=leading)
+        return not leading
 
     def must_leave(self, conn: Connection) -> bool:
         """Whether the request that `conn` holds may not run on the loop's thread."""
@@ -341,6 +365,7 @@ class Loop(Serving):
         if not heavy.inline:
             return False
         conn: Connection = heavy.pop()
+        conn.queued = False
         if overdue(conn.arrived, now, self.plan.queue_timeout_s):
             self.shed(conn)
             return False
@@ -348,31 +373,3 @@ class Loop(Serving):
         leading = self.still_leading(table)
         self.finish(conn, answer, keep, leading=leading)
         return not leading
-
-    def on_stopping(self, now: float) -> None:
-        """One turn towards the end: nobody new, the idle ones go, the others are waited for."""
-        self.sweeper.begin_stopping(now)
-        try:
-            self.acceptor.close()
-        except OSError as error:  # somebody else closed the listening socket
-            self.plan.on_error(error)
-        for conn in list(self.conns.values()):
-            if conn.state != IDLE or conn.mode != READ:
-                continue
-            if conn.route is None:  # it was never used: its first request may be on the way
-                conn.expires = min(conn.expires, now + FIRST_REQUEST_S)
-            else:
-                self.close_idle(conn, now)
-        if not self.conns:
-            self.done = True
-
-    def close_idle(self, conn: Connection, now: float) -> None:
-        """Closes between requests; a request that is already in the socket's buffer is still served first."""
-        try:
-            data = os.read(conn.fd, READ_BYTES)
-        except BlockingIOError:
-            self.close(conn, "stopping")
-            return
-        except OSError:
-            data = b""
-        self.on_data(conn, data, [], now)

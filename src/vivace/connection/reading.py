@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from time import perf_counter as clock
 
+from vivace.connection import sweeping
 from vivace.connection.connection import BODY, HEAD, IDLE, wait_readable
 from vivace.errors import PeerGone, Refused
 from vivace.http1.chunked import ChunkedDecoder
@@ -37,6 +38,8 @@ READ_BYTES = 65536
 """What one read takes: the size the kernel's socket buffer hands over without a second call in nearly every case."""
 
 BODY_READ_BYTES = 262144
+
+SHORTEST_HEAD = len(b"A / HTTP/1.0\r\n\r\n")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -61,7 +64,7 @@ class Site:
         write_timeout_s: float,
         step_aside: Callable[[Connection], None],
     ) -> None:
-        self.base = base
+        self.base = {**base, "wsgi.input": EMPTY}
         """What every request's environ starts from."""
         self.memo: dict[bytes, tuple[dict[str, Any], int, Any]] = {}
         """Whole heads without a body -> (environ, flags, route)."""
@@ -115,6 +118,7 @@ class Reader:
         lazy_max: int,
         head_timeout_s: float,
         body_timeout_s: float,
+        body_rate_bytes_min: int,
         step_aside: Callable[[Connection], None],
         on_disk_error: Callable[[OSError], None],
     ) -> None:
@@ -127,9 +131,27 @@ class Reader:
         self._lazy_max = lazy_max
         self._head_timeout_s = head_timeout_s
         self._body_timeout_s = body_timeout_s
+        self._body_rate_bytes_min = body_rate_bytes_min
         self._step_aside = step_aside
         self._on_disk_error = on_disk_error
         self._lazy: set[Connection] = set()
+
+    def take_whole(self, site: Site, data: bytes) -> tuple[dict[str, Any], int, Any] | None:
+        """(environ, flags, route) if `data` is exactly one request without a body; else None, and `take` will tell."""
+        size = len(data)
+        if size < SHORTEST_HEAD or data.find(b"\r\n\r\n") != size - 4:
+            return None
+        environ = site.base.copy()
+        try:
+            length, flags = parse_head(data, environ, self._limits)
+        except Refused:
+            return None
+        if length:
+            return None
+        route = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if not flags & PRIVATE and len(data) <= MEMO_HEAD_BYTES_MAX:
+            _remember(site, data, environ, flags, route)
+        return environ, flags, route
 
     def take(self, conn: Connection, now: float) -> bool:
         """Whether a whole request could be taken off `conn.buffer`. Raises Refused, PeerGone."""
@@ -177,9 +199,8 @@ class Reader:
                 conn.arrived = now
                 self._begin_body(conn, length, now)
                 return True
-            environ["wsgi.input"] = EMPTY
             if not conn.flags & PRIVATE and len(head) <= MEMO_HEAD_BYTES_MAX:
-                self._remember(site, head, environ, conn)
+                _remember(site, head, environ, conn.flags, conn.route)
         environ["REMOTE_ADDR"] = conn.host
         environ["REMOTE_PORT"] = conn.port
         conn.environ = environ
@@ -191,7 +212,7 @@ class Reader:
         if conn.state != HEAD:
             rest = conn.buffer[conn.at :]
             conn.at = 0
-            if not rest:
+            if not rest and not conn.forgiven:
                 conn.buffer = b""
                 return
             conn.buffer = bytearray(rest)
@@ -214,18 +235,6 @@ class Reader:
         ):
             incomplete_head(bytes(conn.buffer), self._limits)
             conn.scanned = size
-
-    @staticmethod
-    def _remember(site: Site, head: bytes, environ: dict[str, Any], conn: Connection) -> None:
-        key = hash(head)
-        if key in site.seen:
-            if len(site.memo) >= MEMO_HEADS_MAX:
-                site.memo.clear()
-            site.memo[head] = (environ.copy(), conn.flags, conn.route)
-            return
-        if len(site.seen) >= SEEN_MAX:
-            site.seen.clear()
-        site.seen.add(key)
 
     def _begin_body(self, conn: Connection, length: int, now: float) -> None:
         if length > self._body_bytes_max:
@@ -301,6 +310,9 @@ class Reader:
                 except PeerGone:
                     raise ConnectionResetError("the client is gone") from None
         while True:
+            if sweeping.too_slow(incoming, clock(), self._body_rate_bytes_min):
+                conn.close_reason = "body_timeout"
+                raise TimeoutError("the client sends its body too slowly")
             try:
                 data = os.read(conn.fd, READ_BYTES)
             except BlockingIOError:
@@ -340,3 +352,16 @@ class Reader:
             self._lazy.discard(conn)
             if incoming.spool is not None:
                 incoming.spool.close()
+
+
+def _remember(site: Site, head: bytes, environ: dict[str, Any], flags: int, route: Any) -> None:
+    """Keeps a copy of `environ` for `head`, if the head has been seen before."""
+    key = hash(head)
+    if key in site.seen:
+        if len(site.memo) >= MEMO_HEADS_MAX:
+            site.memo.clear()
+        site.memo[head] = (environ.copy(), flags, route)
+        return
+    if len(site.seen) >= SEEN_MAX:
+        site.seen.clear()
+    site.seen.add(key)

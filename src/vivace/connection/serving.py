@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from threading import current_thread, main_thread
 
 from vivace.connection.connection import (
     BODY,
@@ -118,6 +119,9 @@ class Serving:
         except PeerGone:
             answer, keep = b"", False
             conn.close_reason = conn.close_reason or "client_gone"
+        except KeyboardInterrupt:
+            answer, keep = b"", False
+            self.on_interrupt(conn)
         # Waiting for the client is not the route's doing.
         wall = clock() - started - conn.waited_s
         if meter is not None:
@@ -132,6 +136,17 @@ class Serving:
             self.log(environ, exchange.status, exchange.body_bytes, wall)
         return answer, keep and not conn.close_reason
 
+    def on_interrupt(self, conn: Connection) -> None:
+        """The application raised KeyboardInterrupt, and what could be answered has been. Owner.
+
+        On the main thread, which the loop then leads itself, it is the user's and ends the loop; elsewhere it is one
+        request's failure.
+        """
+        conn.close_reason = conn.close_reason or "aborted"
+        if self.pool is None and current_thread() is main_thread():
+            self.close(conn, conn.close_reason)
+            raise KeyboardInterrupt
+
     def still_leading(self, table: list[Any]) -> bool:
         """Takes the baton back after `execute`; False: another thread leads now. The thread that ran it."""
         try:
@@ -144,13 +159,17 @@ class Serving:
     def dispatch(self, conn: Connection) -> None:
         """Gives the request that `conn` holds to the lane of its route. Leader."""
         conn.state = RUNNING
-        self.set_mode(conn, AWAY)
         route = conn.route
         streams = conn.incoming is not None and conn.incoming.spool is None
         if route.lane == HEAVY and not streams:
+            if route.away:
+                self.set_mode(conn, AWAY)
+            else:
+                conn.queued = True  # it stays the leader's: no need to tell the poller, unless the client stirs
             key = self.policy.heavy_key(route, conn.arrived)
             self.heavy.push(key, conn.arrived, conn, route.away, route.allowance_s, route.cpu_s)
         elif self.pool is not None:
+            self.set_mode(conn, AWAY)
             self.pool.submit(conn)
 
     def perform(self, conn: Connection) -> None:
@@ -177,6 +196,7 @@ class Serving:
     def shed(self, conn: Connection) -> None:
         """Refuses a request that has waited too long to be worth doing (RFC 9110 section 15.6.4). Owner."""
         conn.token = 0
+        conn.queued = False
         if conn.incoming is not None:
             self.reader.release(conn)
         self.refuse(conn, 503, "the server is busy; try again in a moment", "overload")

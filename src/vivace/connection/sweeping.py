@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vivace.connection.connection import Connection
     from vivace.connection.loop import Loop
+    from vivace.connection.reading import Incoming
 
 RATE_GRACE_S = 5.0
 """A body's rate is judged from this age on (Apache's mod_reqtimeout gives 20 s)."""
@@ -30,6 +31,12 @@ def date_line(now: float) -> bytes:
     year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(now)
     text = f"{DAYS[weekday]}, {day:02d} {MONTHS[month - 1]} {year} {hour:02d}:{minute:02d}:{second:02d} GMT"
     return b"Date: %b\r\n" % text.encode("ascii")
+
+
+def too_slow(incoming: Incoming, now: float, rate_bytes_min: int) -> bool:
+    """Whether a body that is coming has come at less than `rate_bytes_min` bytes a second so far."""
+    age_s = now - incoming.started
+    return age_s > RATE_GRACE_S and incoming.received < age_s * rate_bytes_min
 
 
 class Sweeper:
@@ -74,7 +81,9 @@ class Sweeper:
             for conn in loop.heavy.expire(now - queue_timeout_s):
                 loop.shed(conn)
         for conn in list(loop.conns.values()):
-            if (conn.state == BODY and self._too_slow(conn, now)) or (conn.expires < now and conn.state != RUNNING):
+            if (conn.state == BODY and too_slow(conn.incoming, now, loop.plan.body_rate_bytes_min)) or (
+                conn.expires < now and conn.state != RUNNING
+            ):
                 self._on_expired(conn)
         if not loop.conns and not loop.stopping:
             self.timeout_s = loop.plan.idle_s
@@ -82,11 +91,6 @@ class Sweeper:
             self._cut_off()
         if loop.plan.on_tick is not None:
             loop.plan.on_tick()
-
-    def _too_slow(self, conn: Connection, now: float) -> bool:
-        incoming = conn.incoming
-        age_s = now - incoming.started
-        return bool(age_s > RATE_GRACE_S and incoming.received < age_s * self._loop.plan.body_rate_bytes_min)
 
     def _on_expired(self, conn: Connection) -> None:
         loop = self._loop

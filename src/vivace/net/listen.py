@@ -120,7 +120,7 @@ def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
         return Listener(sock, f"http://{shown}:{port}", host, str(port))
     name = sock.getsockname()
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
-    return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "")
+    return Listener(sock, "unix:" + text.replace("\0", "@", 1), "localhost", "80")  # PEP 3333: never empty
 
 
 def _own(listener: Listener, path: str = "") -> Listener:

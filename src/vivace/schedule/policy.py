@@ -24,12 +24,12 @@ from __future__ import annotations
 INLINE, POOL, HEAVY = 0, 1, 2
 
 # What is slow. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
-QUICK_S = 0.0003
+QUICK_S = 0.0005
 """Wall time from which a call is worth recording where its route is not watched."""
 BLOCKED_S = 0.0005
 """Blocked time from which a call is better off the loop's thread, if it is BLOCKED_SHARE of what the call takes."""
 BLOCKED_SHARE = 0.2
-HEAVY_S = 0.0003
+HEAVY_S = 0.0005
 """CPU time from which a call stands back behind the quick ones."""
 AWAY_S = 0.005
 """Time from which one call on the loop's thread stalls it for longer than sharing the GIL with it would. Measured, 8
@@ -183,8 +183,7 @@ class Policy:
     def observe(self, route: Route, wall_s: float, cpu_s: float, concurrency: float) -> None:
         """Takes in one finished, watched call of the application.
 
-        `concurrency`: how many computed at the same time, this
-        one included; see the function of that name.
+        `concurrency`: how many computed at the same time, this one included; see the function of that name.
         """
         if self.lanes != "learn":
             return

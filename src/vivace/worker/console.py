@@ -72,10 +72,8 @@ class Console:
 
     def report(self, environ: dict[str, Any], error: BaseException) -> None:
         """The application failed: which request, and its traceback, on `wsgi.errors`."""
-        message = (
-            f"{_prefix('ERROR')} the application failed on {environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}\n"
-            + _traceback(error)
-        )
+        line = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
+        message = f"{_prefix('ERROR')} the application failed on {line}\n{_traceback(error)}"
         # The application may have put anything there; what it cannot say there is said on stderr.
         for stream in (environ.get("wsgi.errors"), sys.stderr):
             try:

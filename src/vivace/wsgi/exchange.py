@@ -44,6 +44,20 @@ FAILED_BODY = b"Internal Server Error\n"
 FAILED_HEADERS = [("Content-Type", "text/plain; charset=utf-8")]
 
 
+class Closer:
+    """Closes a body that outlives its exchange, and reports what that raises."""
+
+    __slots__ = ("_body", "_environ", "_exchange")
+
+    def __init__(self, exchange: Exchange, environ: dict[str, Any], body: Any) -> None:
+        self._exchange = exchange
+        self._environ = environ
+        self._body = body
+
+    def close(self) -> None:
+        self._exchange.close_body(self._environ, self._body)
+
+
 class Exchange:
     """The state of one response. `run` is called once."""
 
@@ -54,6 +68,7 @@ class Exchange:
         "allowance_s",
         "body_bytes",
         "date",
+        "ended",
         "flags",
         "framing",
         "headers",
@@ -84,6 +99,7 @@ class Exchange:
         # how the body is framed, once the head is out (None before)
         self.framing: int | None = None
         self.body_bytes = 0
+        self.ended = False  # what the application keeps of it must not reach the next response
 
     _left: int
     """Bytes of a body with a Content-Length that are still to come, once the head is out."""
@@ -104,10 +120,17 @@ class Exchange:
                     head, framing, keep = self._heads.encode(self.status, self.headers, self.flags, size, self.date)
                     if framing == size and size <= JOIN_BYTES_MAX:
                         self.body_bytes = size
+                        self.ended = True
                         return head + block, keep
         except BaseException as error:
-            return self._fail(environ, error)
-        return self._respond(environ, body)
+            try:
+                return self._fail(environ, error)
+            finally:
+                self.ended = True
+        try:
+            return self._respond(environ, body)
+        finally:
+            self.ended = True
 
     # What the application calls.
 
@@ -129,6 +152,8 @@ class Exchange:
         """PEP 3333, "The write() Callable": transmits `data` before it returns."""
         if self.status is None:
             raise ApplicationError("write() was called before start_response")
+        if self.ended:
+            raise ApplicationError("write() was called after the end of its request")
         self._put_block(data, None)
 
     # The body.
@@ -141,7 +166,7 @@ class Exchange:
                 if count is None:
                     last = head
                 else:
-                    file, body = body, None  # the sink closes it, when the last byte is out or cannot be
+                    file, body = Closer(self, environ, body), None  # the sink closes it, when the last byte is out
                     self.sink.put_file(head, file, (region[0], region[1], count))
                     last = b""
             elif type(body) is list or type(body) is tuple:
@@ -153,8 +178,8 @@ class Exchange:
             try:
                 return self._fail(environ, error)
             finally:
-                self._close(environ, body)
-        self._close(environ, body)
+                self.close_body(environ, body)
+        self.close_body(environ, body)
         return last, self.keep
 
     def _whole(self, block: bytes) -> bytes:
@@ -287,7 +312,8 @@ class Exchange:
             raise error
         return answer, self.keep
 
-    def _close(self, environ: dict[str, Any], body: Any) -> None:
+    def close_body(self, environ: dict[str, Any], body: Any) -> None:
+        """PEP 3333: `close()` is called whatever happened; what it raises is reported."""
         close = getattr(body, "close", None)
         if close is None:
             return

@@ -57,6 +57,6 @@ class FileWrapper:
             offset = file.tell()
         except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+            return None  # files of size 0 may have content (proc(5)), and cost nothing to read if they have none
         return fd, offset, max(0, status.st_size - offset)

@@ -1,4 +1,4 @@
-"""connection.reading: bodies that the application reads as they arrive, and `Expect: 100-continue`. No loop."""
+"""connection.reading: bodies, collected or read by the application as they arrive; `Expect: 100-continue`. No loop."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rigs import Rig
+from vivace.connection import connection
 from vivace.connection.connection import RUNNING
 from vivace.connection.reading import CONTINUE
+from vivace.errors import Refused
 from vivace.http1.flags import CLOSE
 from wire import chunked, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 EXPECT = "Expect: 100-continue"
 LENGTH = "Content-Length: 10"
@@ -48,6 +51,72 @@ def interim(rig: Rig) -> bytes:
 def rig() -> Iterator[Rig]:
     with Rig(stream=True) as made:
         yield made
+
+
+@pytest.fixture
+def plain() -> Iterator[Rig]:
+    with Rig() as made:
+        yield made
+
+
+# Bodies that are collected.
+
+
+def test_a_body_has_its_time_from_its_last_bytes_on(plain: Rig) -> None:
+    data = request("/", method="POST", body=b"0123456789")
+    assert not plain.take(data[:-10], now=100.0)
+    assert (plain.conn.state, plain.conn.expires) == (connection.BODY, 160.0)
+    assert not plain.take(b"01234", now=110.0)
+    assert plain.conn.expires == 170.0
+    assert plain.conn.incoming.received == 5
+    assert plain.take(b"56789", now=120.0)
+
+
+def test_a_chunked_body_that_was_collected_has_a_length(plain: Rig) -> None:
+    """PEP 3333 knows no Transfer-Encoding: the application sees CONTENT_LENGTH."""
+    [environ] = plain.requests(request("/", "Transfer-Encoding: chunked", method="POST") + chunked([b"abc", b"de"]))
+    assert environ["CONTENT_LENGTH"] == "5"
+    assert "HTTP_TRANSFER_ENCODING" not in environ
+
+
+@pytest.mark.parametrize("body_bytes_max", [10, 0])
+def test_just_within_the_limit(body_bytes_max: int) -> None:
+    with Rig(body_bytes_max=body_bytes_max) as rig:
+        data = request("/", "Transfer-Encoding: chunked", method="POST") + chunked([b"12345", b"67890"])
+        for one in (request("/", method="POST", body=b"0123456789"), data):
+            [environ] = rig.requests(one)
+            assert len(environ["body"]) == 10
+
+
+def test_a_length_over_the_limit_is_refused_by_its_head() -> None:
+    with Rig(body_bytes_max=10) as rig, pytest.raises(Refused) as refused:
+        rig.take(request("/", "Content-Length: 11", method="POST"))
+    assert refused.value.status == 413
+
+
+def test_chunks_over_the_limit_are_refused_by_the_size_that_exceeds_it() -> None:
+    with Rig(body_bytes_max=10) as rig:
+        assert not rig.take(request("/", "Transfer-Encoding: chunked", method="POST") + b"5\r\n12345\r\n")
+        with pytest.raises(Refused) as refused:
+            rig.take(b"6\r\n")
+    assert refused.value.status == 413
+
+
+def test_a_disk_that_takes_nothing_is_507_and_told(tmp_path: Path) -> None:
+    with Rig(body_memory_bytes=5, spill_dir=str(tmp_path / "gone")) as rig:
+        with pytest.raises(Refused) as refused:
+            rig.take(request("/", method="POST", body=b"0123456789"))
+        assert refused.value.status == 507
+        assert [type(error) for error in rig.disk_errors] == [FileNotFoundError]
+
+
+def test_a_connection_that_closes_lets_go_of_its_body(tmp_path: Path) -> None:
+    with Rig(body_memory_bytes=5, spill_dir=str(tmp_path)) as rig:
+        rig.take(request("/", "Content-Length: 100", method="POST") + b"0123456789")
+        file = rig.conn.incoming.spool._file
+        rig.reader.forget(rig.conn)
+        assert file.closed
+        assert rig.conn.incoming is None
 
 
 # Streams.
