@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 from wsgiref.validate import validator
 
+import hypothesis
 import pytest
 
 import vivace
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Serve = Callable[..., vivace.background]
+
+# A shared machine may be slow at any moment: that is no failure of a property.
+hypothesis.settings.register_profile("vivace", deadline=None)
+hypothesis.settings.load_profile("vivace")
 
 
 @pytest.fixture

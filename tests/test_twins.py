@@ -14,7 +14,6 @@ import pytest
 
 from apps import TEXT, lengthy
 from vivace.config.load import from_keywords
-
 from vivace.worker.server import Server, open_listeners
 from wire import Client, WireError, chunked, request, until
 

@@ -1,4 +1,4 @@
-"""The graceful end: nobody new, the idle go, the others are waited for. By the leader, once a turn, until the deadline."""
+"""The graceful end: nobody new, the idle go, the others are waited for. By the leader, a turn at a time."""
 
 from __future__ import annotations
 
