@@ -208,6 +208,21 @@ def test_a_serving_worker_has_imported_little(tmp_path: Path, arguments: tuple[s
     assert found & NOT_SERVING == set()
 
 
+SHADOWS = ("socket", "select", "signal", "resource", "heapq", "struct", "fcntl", "errno", "string", "tomllib", "stat")
+
+
+def test_the_application_s_files_do_not_stand_in_for_the_server_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory comes first on sys.path: a file of it may be called as a module of the standard library."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as the command has it: `python -m` alone puts the directory there
+    (tmp_path / "app.py").write_text(APP)
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("raise ImportError('the wrong file')")
+    with Command("app:app", "--bind", "127.0.0.1:0", cwd=tmp_path) as command:
+        assert fetch(command.url).status == 200
+
+
 def test_importing_vivace_imports_nothing() -> None:
     code = "import sys; before = set(sys.modules); import vivace; print(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean_environ(), check=True)
