@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -45,3 +46,15 @@ def answers(family: int, address: Any) -> bool:
         except OSError:
             return False
         return True
+
+
+def quiet_port() -> int:
+    """A free port outside the range from which the system gives ports to everybody else meanwhile."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as sock:
+            try:
+                sock.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")

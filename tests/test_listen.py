@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from command import Command
-from listeners import answers, opened, problem
+from listeners import answers, opened, problem, quiet_port
 from vivace.errors import SettingError
 from vivace.net.listen import adopt, close_listener, parse_address, systemd_listeners
 from wire import fetch
@@ -127,8 +127,8 @@ def test_ipv6() -> None:
 @needs_ipv6
 def test_an_ipv6_wildcard_by_name_is_ipv6_alone() -> None:
     """`[::]` and `0.0.0.0` may stand side by side on one port."""
-    with opened("[::]:0") as listener:
-        port = listener.socket.getsockname()[1]
+    port = quiet_port()
+    with opened(f"[::]:{port}"):
         assert answers(socket.AF_INET6, ("::1", port))
         assert not answers(socket.AF_INET, ("127.0.0.1", port))
         with opened(f"0.0.0.0:{port}"):
@@ -158,11 +158,10 @@ def test_no_host_on_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_restarted_at_once_on_the_same_port() -> None:
     """Connections of the former server in TIME_WAIT do not keep the port (SO_REUSEADDR)."""
-    with opened("127.0.0.1:0") as listener:
-        port = listener.socket.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):
-            accepted, _ = listener.socket.accept()
-            accepted.close()
+    port = quiet_port()
+    with opened(f"127.0.0.1:{port}") as listener, socket.create_connection(("127.0.0.1", port)):
+        accepted, _ = listener.socket.accept()
+        accepted.close()
     with opened(f"127.0.0.1:{port}"):
         assert answers(socket.AF_INET, ("127.0.0.1", port))
 

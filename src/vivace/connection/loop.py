@@ -182,8 +182,10 @@ class Loop(Serving):
                 conn.table = table
                 exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
                 table.append(exchange)
+                began = clock()
                 try:
                     answer, keep = exchange.run(app, environ)
+                    now = clock()
                     # 5. Send. Whatever is not one whole answer on a kept connection is for `finish`.
                     sent = write(fd, answer) if keep and answer and not conn.pending else 0
                 except BlockingIOError:
@@ -201,19 +203,18 @@ class Loop(Serving):
                     with monitor.turnover:
                         pass
                     if log is not None:
-                        log(environ, exchange.status, exchange.body_bytes, clock() - now)
+                        log(environ, exchange.status, exchange.body_bytes, now - began)
                     self.finish(conn, answer[sent:], keep, leading=False)
                     return True
-                started, now = now, clock()
                 if log is not None:
-                    log(environ, exchange.status, exchange.body_bytes, now - started)
+                    log(environ, exchange.status, exchange.body_bytes, now - began)
                 if sent != len(answer) or not sent:
                     self.finish(conn, answer[sent:], keep, leading=True)
                 else:
                     conn.expires = now + keepalive_s
-                # 7. Learn.
-                if now - started > quick_s:
-                    self.policy.suspect(route, now - started)
+                # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
+                if now - began > quick_s:
+                    self.policy.suspect(route, now - began)
             # 8. What waits for the loop itself.
             if ready and self.on_ready(table, now):
                 return True
