@@ -325,6 +325,10 @@ class Loop(Serving):
         if self.pool is not None and self.must_leave(conn):
             self.dispatch(conn)
             return False
+        return self.run_here(conn, table)
+
+    def run_here(self, conn: Connection, table: list[Any]) -> bool:
+        """The request that `conn` holds, on the loop's own thread, to its end."""
         answer, keep = self.execute(conn, table)
         leading = self.still_leading(table)
         self.finish(conn, answer, keep, leading=leading)
@@ -370,7 +374,4 @@ class Loop(Serving):
         if overdue(conn.arrived, now, self.plan.queue_timeout_s):
             self.shed(conn)
             return False
-        answer, keep = self.execute(conn, table)
-        leading = self.still_leading(table)
-        self.finish(conn, answer, keep, leading=leading)
-        return not leading
+        return self.run_here(conn, table)
