@@ -13,11 +13,12 @@ from vivace.worker.application import load_application
 def run(argv: list[str]) -> int:
     """Serve; returns the exit code. Raises SettingError if the settings are wrong."""
     settings = load(argv, os.environ, os.getcwd())
+    # After the settings, so that a mistake in them is told at once; before the application's directory comes first on
+    # sys.path, so that a file of it called socket.py or resource.py is not taken for the standard library's.
+    from vivace.worker.process import run as run_process
+
     try:
         app, name = load_application(settings.app, settings.app_dir)
-        # Imported this late so that a mistake is told before the server's modules are read.
-        from vivace.worker.process import run as run_process
-
         return run_process(settings, app, name)
     except SettingError as error:
         # The application cannot be loaded, or an address cannot be bound: the settings were right in themselves.
