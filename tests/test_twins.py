@@ -228,12 +228,13 @@ def data_of(path: str, variant: str) -> tuple[bytes, str]:
     return request(target, *options.pop("fields", ()), **options), method
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize(
+    ("path", "variant"),
+    # To HTTP/1.0 a response cut off in the middle ends in a reset, which may overtake what was sent before it.
+    [(path, name) for path in ROUTES for name in VARIANTS if path != "/middle" or not name.startswith("1.0")],
+)
 def test_each_sighting_of_a_head(twins: list[Twin], path: str, variant: str) -> None:
     """The first is read, the second is remembered, from the third on it is known: five in a row, on two connections."""
-    if path == "/middle" and variant.startswith("1.0"):
-        pytest.skip("a reset may overtake what was sent before it")
     data, method = data_of(path, variant)
     found = assert_alike(twins, [(data, 1, method)] * 5, times=2)
     assert found.startswith(b"HTTP/1.1 ")
