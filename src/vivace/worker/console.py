@@ -37,9 +37,8 @@ class Console:
         stream = sys.stderr
         if LEVELS.index(level) < self._least or stream is None:
             return
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S %z")
         try:
-            stream.write(f"[{stamp}] [{os.getpid()}] [{level.upper()}] {message}\n")
+            stream.write(f"{_prefix(level.upper())} {message}\n")
             stream.flush()
         except (OSError, ValueError):
             pass  # a full disk or a closed stderr must not cost a request
