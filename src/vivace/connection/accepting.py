@@ -4,8 +4,9 @@ already.
 Rules:
 
 * Above `connections_max`, and when the system is out of descriptors or memory, the longest idle connections are
-  closed to make
-  room; where none is idle the listeners are left alone until a connection closes. Nobody is accepted and then dropped.
+  closed to make room. Where none is idle the listeners are left alone until a connection closes, and whatever is
+  answered meanwhile is told to close (`full`), so that the busy ones make room for those who wait without losing a
+  request. Nobody is accepted and then dropped.
 * `accept` can fail for reasons that are not the listener's (a client gone again, EMFILE): none of them stops the loop.
 
 Called by the leader only.
@@ -15,29 +16,38 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
-from vivace.connection.connection import IDLE, Connection, wait_readable
+from vivace.connection.connection import IDLE, OPENING, wait_readable
 from vivace.connection.meter import clock
 from vivace.connection.reading import READ_BYTES
 from vivace.net.listen import close_listener
-from vivace.net.poller import READ
+from vivace.net.poller import READ, SHARED
+from vivace.observe.layout import S_CONNECTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from vivace.connection.connection import Connection
     from vivace.connection.loop import Loop
-    from vivace.connection.reading import Site
+    from vivace.connection.site import Site
     from vivace.net.listen import Listener
 
 ACCEPTS_MAX = 64
 """At most this many in a row; then it is the turn of the others (nginx: multi_accept takes all)."""
+
+SHARED_ACCEPTS_MAX = 2
+"""The same where other workers accept as well: what one does not take wakes another one, so that a burst is shared."""
 
 EVICT_PART = 32
 """One in so many connections may be evicted at a time (nginx reuses at most 32 at once)."""
 
 FIRST_REQUEST_S = 2.0
 """A new connection is not evicted before this: its first request is on the way."""
+
+EVICT_IDLE_S = 0.2
+"""Who has been idle for less is between two requests, and the next one may be on the way: closing it loses that."""
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -48,13 +58,26 @@ class Acceptor:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._sites: dict[int, tuple[Listener, Site]] = {}
+        self._by_name: dict[str, Site] = {}
         self._paused = False
+        self._siblings = loop.plan.siblings
+        if self._siblings is not None:
+            loop.watch(self._siblings.inbox.fileno(), self.fetch)
+        self._burst = 1
+        """How many are accepted in a row. An `accept` that finds nobody costs as much as two that do, and who is
+        left is reported again: so it grows while there are enough, and falls back to what there was."""
 
     def add(self, listener: Listener, site: Site) -> None:
         """Begins to accept at `listener`."""
         fd = listener.socket.fileno()
         self._sites[fd] = (listener, site)
-        self._loop.poller.add(fd, READ)
+        self._by_name[listener.text] = site
+        site.name = listener.text
+        self._loop.poller.add(fd, SHARED if listener.shared else READ)
+
+    def sites(self) -> list[Site]:
+        """Those of the listeners. Connections may have others, made for a kind of client."""
+        return [site for _, site in self._sites.values()]
 
     def on_readable(self, fd: int, table: list[Any], now: float) -> bool:
         """Accepts what waits at the listener `fd`; True: the leader was overtaken meanwhile."""
@@ -64,45 +87,53 @@ class Acceptor:
         listener, site = found
         loop = self._loop
         hook = loop.plan.accept
+        siblings = self._siblings
         accept = listener.socket._accept  # type: ignore[attr-defined]
         expires = now + loop.plan.head_timeout_s
         # Somebody waits here: the listener was reported. Later in the batch nobody is known to, and nobody is evicted.
         if len(loop.conns) >= loop.connections_max and not self._make_room():
             return False
-        for _ in range(ACCEPTS_MAX):
+        for taken in range(min(self._burst, SHARED_ACCEPTS_MAX) if listener.shared else self._burst):
             if len(loop.conns) >= loop.connections_max:
                 return False
             try:
                 conn_fd, peer = accept() if hook is None else hook(listener.socket)
             except BlockingIOError:
+                self._burst = max(1, taken)
                 return False
             except OSError as error:
                 self._on_accept_error(error)
                 return False
+            if siblings is not None and siblings.relieve(len(loop.conns), conn_fd, listener.text):
+                os.close(conn_fd)
+                continue
             os.set_blocking(conn_fd, False)
             host, port = peer_name(peer)
-            conn = Connection(conn_fd, host, port, site, expires)
-            loop.conns[conn_fd] = conn
+            conn = loop.conns[conn_fd] = self._new(conn_fd, host, port, site, expires, now)
+            loop.section.words[S_CONNECTIONS] = len(loop.conns)
             loop.sweeper.awake()
+            arrived = now if loop.tally is None else loop.tally.arrivals.accepted(conn_fd, now)
             try:
                 data = os.read(conn_fd, READ_BYTES)
             except BlockingIOError:
                 loop.set_mode(conn, READ)
                 continue
-            except OSError:
-                loop.close(conn, "client")
+            except OSError as error:
+                loop.on_read_error(conn, error)
                 continue
-            if loop.on_data(conn, data, table, now):
+            if loop.on_first(conn, data, table, arrived):
                 return True
+        self._burst = min(2 * self._burst, ACCEPTS_MAX)
         return False
 
     def maybe_resume(self) -> None:
         """Accepts again, if there is room again or could be made."""
         loop = self._loop
         if self._paused and (len(loop.conns) < loop.connections_max or self._idle()):
-            self._paused = self._loop.full = False
-            for fd in self._sites:
-                self._loop.poller.add(fd, READ)
+            self._paused = loop.full = False
+            loop.renew_fast()
+            for fd, (listener, _) in self._sites.items():
+                loop.poller.add(fd, SHARED if listener.shared else READ)
 
     def close(self) -> None:
         """Stops listening. What the kernel had already accepted is served, not reset."""
@@ -123,8 +154,55 @@ class Acceptor:
             except OSError:
                 return
             os.set_blocking(fd, False)
-            conn = loop.conns[fd] = Connection(fd, *peer_name(peer), site, expires)
+            conn = loop.conns[fd] = self._new(fd, *peer_name(peer), site, expires, expires)
             loop.set_mode(conn, READ)
+
+    def let_go(self, conn: Connection) -> bool:
+        """Gives an idle connection to whoever has the fewest, because this worker stops; False: it cannot be."""
+        siblings = self._siblings
+        # What came before HTTP (TLS, a PROXY header) would be due again there.
+        if siblings is None or conn.site.make_filter is not None or conn.at < len(conn.buffer):
+            return False
+        place = siblings.lightest()
+        if place is None or not siblings.give(place, conn.fd, conn.site.name):
+            return False
+        self._loop.close(conn, "passed_on")
+        return True
+
+    def fetch(self) -> None:
+        """Takes the connections that siblings have passed on."""
+        if self._siblings is not None:
+            self._siblings.look()
+            self._siblings.fetch(self._take_gift)
+
+    def _take_gift(self, fd: int, listener: str) -> None:
+        loop = self._loop
+        site = self._by_name.get(listener)
+        try:
+            with socket.socket(fileno=os.dup(fd)) as copy:
+                peer = copy.getpeername()
+        except OSError:
+            site = None  # it is gone, or nobody knows where it came
+        if site is None:
+            os.close(fd)
+            return
+        os.set_blocking(fd, False)
+        now = clock()
+        conn = loop.conns[fd] = self._new(fd, *peer_name(peer), site, now + loop.plan.head_timeout_s, now)
+        loop.section.words[S_CONNECTIONS] = len(loop.conns)
+        loop.sweeper.awake()
+        loop.set_mode(conn, READ)
+
+    @staticmethod
+    def _new(fd: int, host: str, port: str, site: Site, expires: float, now: float) -> Connection:
+        if site.for_client is not None:
+            site = site.for_client(host, False)
+        conn = site.make_connection(fd, host, port, site, expires)
+        if site.make_filter is not None:
+            conn.filter = site.make_filter(conn)
+            conn.state = OPENING
+            conn.expires = now + site.opening_timeout_s
+        return conn
 
     def _make_room(self) -> bool:
         """Closes idle connections, the longest idle first; where there is none, waits for one to close."""
@@ -144,18 +222,26 @@ class Acceptor:
         return evicted > 0
 
     def _idle(self) -> list[Connection]:
-        """Connections that may be closed to make room: between requests, or waiting for the first one for long."""
+        """Connections that may be closed to make room: between requests, or waiting for the first one, or for what
+        comes before it, for long."""
         loop = self._loop
-        opened_before = clock() - FIRST_REQUEST_S + loop.plan.head_timeout_s
-        return [
-            conn
-            for conn in loop.conns.values()
-            if conn.state == IDLE and conn.mode == READ and (conn.route is not None or conn.expires < opened_before)
-        ]
+        now = clock()
+        opening_before = now - FIRST_REQUEST_S
+        opened_before = now - FIRST_REQUEST_S + loop.plan.head_timeout_s
+        answered_before = now - EVICT_IDLE_S + loop.plan.keepalive_timeout_s
+
+        def idle(conn: Connection) -> bool:
+            if conn.state == OPENING:
+                return bool(conn.expires < opening_before + conn.site.opening_timeout_s)
+            before = opened_before if conn.route is None else answered_before
+            return conn.state == IDLE and conn.expires < before
+
+        return [conn for conn in loop.conns.values() if conn.mode == READ and idle(conn)]
 
     def _pause(self) -> None:
         if not self._paused:
             self._paused = self._loop.full = True
+            self._loop.renew_fast()
             for fd in self._sites:
                 self._loop.poller.remove(fd)
 
@@ -176,6 +262,6 @@ def peer_name(peer: Any) -> tuple[str, str]:
     if type(peer) is not tuple:
         return "", ""
     host = peer[0]
-    if host.startswith("::ffff:") and "." in host:
+    if host[:7] == "::ffff:" and "." in host:
         host = host[7:]  # an IPv4 client of a listener for both (RFC 4291 section 2.5.5.2)
     return host, str(peer[1])

@@ -23,6 +23,7 @@ import struct
 from collections import deque
 from time import perf_counter as clock
 
+from vivace.connection.file_region import FileRegion, send_more
 from vivace.errors import PeerGone
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vivace.wsgi.exchange import Closer
+    from vivace.wsgi.files import Piece
 
 IDLE = 0  # between requests: nothing of the next one has come. 0, so that the loop tests `if conn.state`
 HEAD = 1  # a part of a head has come
@@ -39,6 +41,7 @@ RUNNING = 3  # a thread other than the leader owns it, or it waits for one
 DRAINING = 4  # the response is complete, the peer has not taken all of it
 LINGERING = 5  # the last answer is out, what still comes is read and dropped (RFC 9112 section 9.6)
 CLOSED = 6
+OPENING = 7  # before the first request: a TLS handshake, a PROXY header
 
 SEND_BYTES_MAX = 1 << 20
 """At most this much is offered to one system call."""
@@ -46,40 +49,15 @@ SEND_BYTES_MAX = 1 << 20
 FILE_SENDS_MAX = 8
 """At most this many parts of a file are sent in a row: then it is the turn of the others."""
 
+WAIT_PIECE_S = 1.0
+"""At most this long is waited for a client in one system call."""
+
 READ_FILE_BYTES = 262144
 NOT_BY_THE_SYSTEM = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW)
 """sendfile(2) on a file system that cannot: the file is read instead."""
 
 RESET = struct.pack("ii", 1, 0)
 """struct linger: close sends RST, so that a cut-off response cannot pass for a whole one."""
-
-
-class FileRegion:
-    """The rest of a file that is still to be sent; `file.close()` is called when it is, or when it cannot be."""
-
-    __slots__ = ("_own", "count", "fd", "file", "offset")
-
-    def __init__(self, file: Closer, fd: int, offset: int, count: int) -> None:
-        self._own = False
-        self.file = file
-        self.fd = fd
-        self.offset = offset
-        self.count = count
-
-    def hold(self) -> None:
-        """Keeps the descriptor, whoever closes the file meanwhile (it may be the request's own body)."""
-        try:
-            self.fd = os.dup(self.fd)
-            self._own = True
-        except OSError:
-            pass  # out of descriptors: then it has to do without
-
-    def close(self) -> None:
-        """The end, in either way."""
-        if self._own:
-            self._own = False
-            os.close(self.fd)
-        self.file.close()
 
 
 class Connection:
@@ -94,6 +72,8 @@ class Connection:
         "exchange",
         "expires",
         "fd",
+        "fill",
+        "filter",
         "flags",
         "forgiven",
         "held",
@@ -106,13 +86,15 @@ class Connection:
         "pending",
         "pending_bytes",
         "port",
-        "queued",
         "reset",
         "route",
+        "row",
         "scanned",
         "site",
+        "slot",
         "state",
         "table",
+        "taken",
         "token",
         "waited_s",
     )
@@ -124,6 +106,7 @@ class Connection:
         self.port = port
         self.site = site
         self.memo = site.memo
+        self.filter: Any = None  # between the bytes on the wire and HTTP's, see `filters`
         # owner
         self.state = IDLE
         self.mode = 0  # what the poller watches, 0 nothing yet
@@ -137,6 +120,7 @@ class Connection:
         # the request that it holds
         self.environ: Any = None
         self.flags = 0
+        self.fill: Any = None  # what stands between it and the application, where responses are kept (`fill`)
         self.exchange: Any = None  # while the application reads the body itself
         self.arrived = 0.0
         # writing
@@ -146,9 +130,11 @@ class Connection:
         self.keep_alive = True
         self.close_reason = ""
         self.reset = False
+        self.taken = False  # by whoever answers in place of the application (`limiter`): its bytes go nowhere
         self.meter: Any = None  # of its call, if that is watched
-        self.queued = False  # for its turn in the heavy lane, on the loop's own thread
         self.token = 0  # of its place in the heavy lane's book
+        self.slot = 0  # where the shared page names its request
+        self.row: Any = None  # what is counted of it when its response is out
         self.waited_s = 0.0  # for the client, within the call
         self.table: list[Any] | None = None  # where its baton lies, while the loop's own thread runs it
 
@@ -156,8 +142,8 @@ class Connection:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has left, or was too slow with its body."""
-        return self.close_reason in ("client_early", "client_gone", "body_timeout", "write_timeout")
+        """Whether the client has left, was too slow with its body, or has been answered in place of the application."""
+        return self.taken or self.close_reason in ("client_early", "client_gone", "body_timeout", "write_timeout")
 
     def put(self, data: bytes, last: bool = False) -> None:
         """Sends what the peer takes, keeps the rest; unless it is the `last`, waits where too much is kept. Raises
@@ -200,14 +186,22 @@ class Connection:
         if not last:
             self.wait_for_room()
 
-    def put_file(self, head: bytes, file: Closer, region: tuple[int, int, int]) -> None:
-        """Sends what goes at once of head and file region, keeps the rest, and closes `file` at the end of it."""
+    def put_file(self, head: bytes, file: Closer, fd: int, pieces: list[Piece], own: bool) -> None:
+        """Sends what goes at once of head and pieces of a file, keeps the rest, and closes `file` after the last.
+
+        `own`: nobody else closes `fd` before."""
         self.keep(self.held + head)
         self.held = b""
-        part = FileRegion(file, *region)
-        self.keep(part)
-        if not self.flush():
-            part.hold()
+        regions = [FileRegion(fd, *piece) for piece in pieces if type(piece) is tuple]
+        parts = iter(regions)
+        for piece in pieces:
+            self.keep(next(parts) if type(piece) is tuple else piece)
+        last = regions[-1]
+        last.file = file
+        if not self.flush() and not last.closed and not own:
+            last.hold()
+            for region in regions:
+                region.fd = last.fd
 
     def release_held(self) -> None:
         """Sends the answers that waited for company."""
@@ -218,6 +212,36 @@ class Connection:
         """The response is cut off: the connection closes, with a reset where its end would look whole."""
         self.close_reason = "aborted"
         self.reset = reset
+
+    def end_fill(self) -> None:
+        """Its request needs the application no more."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill.end()
+
+    def farewell(self, reason: str) -> None:
+        """What has to be said before the connection closes for `reason`: nothing, in clear."""
+
+    # Taking the wire away from the owner while it is in the application. Another thread, see `limiter`.
+
+    answers_plainly = True
+    """Whether bytes may be written to the wire by another thread than the owner. A subclass that keeps a state of its
+    own between HTTP and the wire says False: that state may be in use."""
+
+    def copy_wire(self) -> Connection | None:
+        """A new connection on the same wire; None where no descriptor is left for it."""
+        try:
+            return Connection(os.dup(self.fd), self.host, self.port, self.site, self.expires)
+        except OSError:
+            return None
+
+    def lose_wire(self, dead: int) -> None:
+        """From now on what the owner sends goes nowhere, and it finds the client gone.
+
+        `dead`, a socket without a peer, gets the number of the descriptor.
+        """
+        self.taken = True
+        os.dup2(dead, self.fd, False)
 
     # Sending.
 
@@ -250,28 +274,35 @@ class Connection:
                 item.close()
                 continue
             size = len(item)
-            sent = self.send(item[:SEND_BYTES_MAX] if size > SEND_BYTES_MAX else item)
+            if size <= SEND_BYTES_MAX and len(pending) > 1 and type(pending[1]) is FileRegion:
+                sent = send_more(self.fd, item)
+            else:
+                sent = self.send(item[:SEND_BYTES_MAX] if size > SEND_BYTES_MAX else item)
             self.pending_bytes -= sent
             if sent == size:
                 pending.popleft()
-            elif sent == 0:
-                return False
             else:
-                pending[0] = memoryview(item)[sent:]
+                if sent:
+                    pending[0] = memoryview(item)[sent:]
+                if sent < SEND_BYTES_MAX:
+                    return False  # the peer takes no more now: asking again would only cost the refusal
         return True
 
     def _send_region(self, region: FileRegion) -> bool:
         for _ in range(FILE_SENDS_MAX):
             if region.count == 0:
                 return True
+            offered = min(region.count, SEND_BYTES_MAX)
             try:
-                sent = os.sendfile(self.fd, region.fd, region.offset, min(region.count, SEND_BYTES_MAX))
+                sent = os.sendfile(self.fd, region.fd, region.offset, offered)
             except BlockingIOError:
                 return False
             except OSError as error:
                 if error.errno not in NOT_BY_THE_SYSTEM:
                     raise PeerGone from error
-                sent = self.send(os.pread(region.fd, min(region.count, READ_FILE_BYTES), region.offset) or b"")
+                data = os.pread(region.fd, min(region.count, READ_FILE_BYTES), region.offset)
+                offered = len(data)
+                sent = self.send(data)
                 if sent == 0 and os.fstat(region.fd).st_size > region.offset:
                     return False  # the peer takes nothing now
             if sent == 0:  # the file became shorter than its Content-Length
@@ -279,6 +310,8 @@ class Connection:
                 raise PeerGone
             region.offset += sent
             region.count -= sent
+            if region.count > 0 and sent < offered:
+                return False  # as in `flush`; and a file that became shorter shows the next time
         return region.count == 0
 
     def wait_for_room(self) -> None:
@@ -320,7 +353,23 @@ def wait_readable(fd: int, timeout_s: float) -> bool:
 def _wait(fd: int, event: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(fd, event)
+    # In pieces: the wire may be taken away meanwhile (`lose_wire`), which wakes nobody who waits for it already.
+    while timeout_s > WAIT_PIECE_S:
+        if poll.poll(WAIT_PIECE_S * 1000):
+            return True
+        timeout_s -= WAIT_PIECE_S
     return bool(poll.poll(timeout_s * 1000))
+
+
+def shut_down_reading(fd: int) -> None:
+    """What comes next of `fd` is its end."""
+    sock = socket.socket(fileno=fd)
+    try:
+        sock.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass
+    finally:
+        sock.detach()
 
 
 def shut_down_writing(fd: int, reset: bool) -> None:

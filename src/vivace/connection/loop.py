@@ -1,32 +1,40 @@
 # HOT  bench: benchmarks/bench_loop.py  budget: 3 us a request beside the system calls (hello, memoised head)
 """The loop: waits for readiness, reads, parses, and runs what is quick on its own thread.
 
-One thread leads at a time. `lead` is the one function that every request passes; its sections are numbered. What is
-rare stands in methods below it and in `accepting`, `sweeping` and `serving`.
+One thread leads at a time. `turn` is the one function that every request passes; its sections are numbered. What is
+rare stands in `general`, and in `accepting`, `sweeping` and `serving`.
 
 Rules:
 
 * The leader may be overtaken in any call of the application (schedule.monitor). Then it returns at once: what is left
   of its batch of events is reported again to its successor, because readiness is level-triggered.
-* `lead` has a fast path, for a whole request without a body whose head is known and whose route is quick; `on_data`
-  is its general twin. tests/test_twins.py holds them to the same answers.
+* `turn` has a fast path, for a whole request without a body whose head is known and whose route is quick;
+  `General.on_data` is its twin. tests/test_twins.py holds them to the same answers.
 """
 
 from __future__ import annotations
 
 import os
-from threading import get_ident
+from threading import get_ident, get_native_id
 
 from vivace.connection.accepting import Acceptor
-from vivace.connection.connection import BODY, DRAINING, HEAD, IDLE, LINGERING, RUNNING, Connection
+from vivace.connection.arrival import Arrivals, turn_on
+from vivace.connection.arrival import arrived as arrived_at
+from vivace.connection.connection import RUNNING
+from vivace.connection.exhaustion import failed_turn
+from vivace.connection.general import General
+from vivace.connection.health import add_health
 from vivace.connection.meter import clock
-from vivace.connection.reading import BODY_READ_BYTES, READ_BYTES, Reader, Site
-from vivace.connection.serving import Serving
+from vivace.connection.own_route import add_mounts
+from vivace.connection.reading import READ_BYTES, Reader
+from vivace.connection.rows import Row, Stats
+from vivace.connection.site import Site
 from vivace.connection.stopping import stop_turn
 from vivace.connection.sweeping import Sweeper
-from vivace.errors import PeerGone, Refused
-from vivace.net.poller import AWAY, EVENTS_MAX, READ, WRITE, make_poller
-from vivace.schedule.policy import overdue
+from vivace.connection.tally import Tally
+from vivace.errors import PeerGone, RequestTimeout, SettingError
+from vivace.net.poller import EVENTS_MAX, make_poller
+from vivace.observe.layout import S_LEADER, S_NOW
 from vivace.schedule.routes import RouteTable
 from vivace.wsgi.exchange import Exchange
 
@@ -36,20 +44,20 @@ if TYPE_CHECKING:
 
     from vivace.connection.plan import Plan
     from vivace.net.listen import Listener
-
-SHARE_BYTES_MAX = 65536
-"""Answers to pipelined requests are joined into one write up to this size."""
-
-LINGER_BYTES_MAX = 1 << 20
-"""A peer that is refused and still sends more than this is cut off."""
+    from vivace.schedule.route import Route
 
 
-class Loop(Serving):
+class Loop(General):
     """Serves `plan.app` on listeners. `run` serves until `stop`; everything else is called by it."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, make_poller(plan.poller), self.lead)
-        self.routes = RouteTable(plan.policy.new_route)
+        self.routes = RouteTable(self.new_route, self.section.number_route)
+        if plan.metrics:
+            arrivals = Arrivals(self.section, stamped=plan.arrival_stamps)
+            self.tally = Tally(self.section, plan.slow_request_s, self.routes, arrivals)
+            self.tally.slow = self.slow
+            self.routes.on_forget = self.tally.count_quick
         self.reader = Reader(
             self.routes,
             plan.limits,
@@ -64,38 +72,81 @@ class Loop(Serving):
             step_aside=self.step_aside,
             on_disk_error=plan.on_disk_error,
         )
+        if plan.cache is not None or plan.mounts:
+            from vivace.connection.known import Known
+
+            self.answers = known = Known(self)
+        if plan.cache is not None:
+            from vivace.connection.caching import Caching
+
+            self.cache = Caching(self, plan.cache, known)
+        add_health(self, plan.livez_path, plan.readyz_path)
+        add_mounts(self)
         self.acceptor = Acceptor(self)
         self.sweeper = Sweeper(self)
 
-    def add_listener(self, listener: Listener, base: dict[str, Any]) -> None:
-        """Serves what arrives at `listener`; every environ starts as a copy of `base`. Before `run`."""
+    def add_listener(self, listener: Listener, base: dict[str, Any]) -> Site:
+        """Serves what arrives at `listener`; every environ starts as a copy of `base`. Before `run`.
+
+        What does not speak HTTP in clear from its first byte on is set up in the Site, which is returned.
+        """
         site = Site(
             base,
             response_buffer_bytes=self.plan.response_buffer_bytes,
             write_timeout_s=self.plan.write_timeout_s,
             step_aside=self.step_aside,
         )
+        if self.limiter is not None:
+            site.base.update(self.limiter.base)
         self.acceptor.add(listener, site)
+        if self.tally is not None and self.tally.arrivals.stamped:
+            turn_on(listener.socket)
+        return site
+
+    def new_route(self, name: str) -> Route:
+        """A route nobody has called yet."""
+        route = self.policy.new_route(name)
+        if self.plan.metrics:
+            route.stats = Stats()
+        return route
 
     # From outside: any thread, or a signal handler.
 
     def run(self) -> None:
         """Serves until `stop` has been called and what was in flight is answered."""
+        if self.limiter is not None:
+            self.limiter.open()
         if self.pool is None:
-            self.lead()
+            if self.limiter is None:
+                self.lead()
+            else:
+                self.limiter.watch_over(self.lead)
         else:
-            self.pool.promote()
+            if not self.pool.promote():
+                raise SettingError("the system starts no thread to serve with; raise its limit, or set threads to 1")
             self.monitor.watch()
             self.pool.end()
+        if self.limiter is not None:
+            self.limiter.close()
         self.acceptor.close()
+        if self.cache is not None:
+            self.cache.end()
         for conn in list(self.conns.values()):
             if conn.state != RUNNING:
                 self.close(conn, "stopping")
         self.poller.close()
 
-    def stop(self) -> None:
-        """Ends `run` gracefully: no new connection, the requests in flight are finished within shutdown_timeout_s."""
-        self.stopping = True
+    def stop(self, *, gently: bool = False, delay: bool = True) -> None:
+        """Ends `run`: no new connection, the requests in flight are finished within shutdown_timeout_s.
+
+        `gently`: others serve on, so idle connections may bring one more request, for IDLE_GRACE_S. Else they are
+        closed at once, but before that everybody is served on for drain_delay_s, unless `delay` is false."""
+        self.gentle = gently
+        self.closing = True
+        self.usual = self.fast = False
+        self.known = None
+        if gently or not delay or not self.plan.drain_delay_s:
+            self.stopping = True
         self.poller.wake()
 
     # The leader.
@@ -103,16 +154,22 @@ class Loop(Serving):
     def lead(self) -> None:
         """Turns of the loop until another thread leads or the server has stopped."""
         table: list[Any] = self.monitor.table
-        self.leader = get_ident()
+        self.leader, self.leader_tid = get_ident(), get_native_id()
+        self.section.words[S_LEADER] = self.leader_tid
         while not self.done:
             try:
-                if self.turn(table):
-                    return
+                self.turn(table)
             except Exception as error:
-                self.plan.on_error(error)
+                failed_turn(self, error)
                 table.clear()
-                if self.pool is not None and self.monitor.table is not table:
+            except RequestTimeout:
+                if self.limiter is not None:
+                    self.limiter.on_interrupted()
+            if self.monitor.table is not table:  # the table of whoever leads now
+                if self.pool is not None:
                     return
+                table = self.monitor.table
+        self.sweeper.tell_page()
         self.monitor.stop()
 
     def turn(self, table: list[Any]) -> bool:
@@ -124,22 +181,42 @@ class Loop(Serving):
         take_whole = self.reader.take_whole
         quick_s = self.policy.quick_s
         keepalive_s = self.plan.keepalive_timeout_s
-        plain, log = self.prepare is None, self.log
+        log = self.log
+        self.renew_fast()
         threads_max = self.plan.threads
+        words = self.section.words
+        tally = self.tally
+        detail, late, step, asked = False, False, 0.0, 0.0
+        if tally is not None:
+            tally.arrivals.begin()
         while True:
             # 1. Wait. Not at all while something waits for the loop itself.
+            words[S_NOW] = 0
+            if tally is not None:
+                asked = clock()
             events = wait(0 if ready or heavy.inline else sweeper.timeout_s, EVENTS_MAX)
-            now = clock()
+            arrived = now = clock()
             monitor.turns += 1
+            self.seen += len(events)
+            if tally is not None and events:
+                lag, late = tally.arrivals.turn(conns, events, asked, now)
+                step = lag / len(events)
+                arrived = now - lag - step
+                detail = not monitor.turns & tally.detail_mask
+                if self.seen >= tally.due:
+                    self.count()
             if monitor.resting:
                 monitor.wake()
             if now >= sweeper.next_s:
-                sweeper.tick(now)
+                sweeper.tick(now, len(events))
+                threads_max = self.plan.threads
             date = self.date
             # With `threads` of them inside the application this one only does I/O.
-            fast = plain and not self.stopping and (pool is None or pool.busy <= threads_max)
+            fast = self.fast and (pool is None or pool.busy <= threads_max)
+            known = self.known.current() if self.usual and self.known is not None else None
             for fd, _ in events:
                 conn = conns.get(fd)
+                arrived = arrived_at(fd) if late else arrived + step
                 if conn is None:
                     if self.on_other(fd, table, now):
                         return True
@@ -154,31 +231,34 @@ class Loop(Serving):
                 except OSError as error:
                     self.on_read_error(conn, error)
                     continue
+                if known is not None and known.serve(conn, data, arrived, now, detail):
+                    continue
                 # 3. One whole request without a body, its head known or new?
                 entry = conn.memo.get(data)
                 if entry is not None:
                     template, flags, route = entry
                     environ = template.copy()
-                elif (entry := take_whole(conn.site, data)) is not None:
+                    environ["REMOTE_ADDR"] = conn.host
+                    environ["REMOTE_PORT"] = conn.port
+                elif (entry := take_whole(conn, data)) is not None:
                     environ, flags, route = entry
                 else:
-                    if self.on_data(conn, data, table, now):
+                    if self.on_data(conn, data, table, arrived):
                         return True
                     now = clock()
                     fast = fast and (pool is None or pool.busy <= threads_max)
                     continue
-                environ["REMOTE_ADDR"] = conn.host
-                environ["REMOTE_PORT"] = conn.port
                 conn.route = route
                 if route.lane or route.watch or not fast:
                     conn.environ = environ
                     conn.flags = flags
-                    if self.on_request(conn, table, now):
+                    if self.on_request(conn, table, arrived, data):
                         return True
                     now = clock()
                     fast = fast and (pool is None or pool.busy <= threads_max)
                     continue
                 # 4. Run it under the baton.
+                words[S_NOW] = route.number
                 conn.table = table
                 exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
                 table.append(exchange)
@@ -186,35 +266,46 @@ class Loop(Serving):
                 try:
                     answer, keep = exchange.run(app, environ)
                     now = clock()
-                    # 5. Send. Whatever is not one whole answer on a kept connection is for `finish`.
+                    # 5. Send, if it is one whole answer: of an iterable each block has been sent by now.
                     sent = write(fd, answer) if keep and answer and not conn.pending else 0
                 except BlockingIOError:
                     sent = 0
-                except (OSError, PeerGone):
-                    answer, keep, sent = b"", False, 0
+                except (OSError, PeerGone, RequestTimeout):
+                    answer, keep, sent, now = b"", False, 0, clock()
                     conn.close_reason = conn.close_reason or "client_gone"
                 except KeyboardInterrupt:
-                    answer, keep, sent = b"", False, 0
+                    answer, keep, sent, now = b"", False, 0, clock()
                     self.on_interrupt(conn)
                 # 6. Take the baton back.
                 try:
                     table.pop()
                 except IndexError:
-                    with monitor.turnover:
-                        pass
-                    if log is not None:
-                        log(environ, exchange.status, exchange.body_bytes, now - began)
-                    self.finish(conn, answer[sent:], keep, leading=False)
+                    conn.arrived = arrived
+                    self.finish_overtaken(conn, exchange, environ, answer[sent:], keep, now - began)
                     return True
                 if log is not None:
-                    log(environ, exchange.status, exchange.body_bytes, now - began)
-                if sent != len(answer) or not sent:
+                    log(environ, exchange, now - began)
+                if sent != len(answer) or not keep or conn.pending:
+                    if tally is not None:
+                        conn.arrived = arrived
+                        conn.row = Row(conn, environ, exchange, began)
                     self.finish(conn, answer[sent:], keep, leading=True)
                 else:
+                    answered = conn.expires - keepalive_s
                     conn.expires = now + keepalive_s
+                    if tally is not None:
+                        stats = route.stats
+                        stats.count += 1
+                        if exchange.status is not stats.status:
+                            tally.note_status(stats, exchange.status)
+                        if detail:
+                            # It cannot have come before the answer to the one before it.
+                            tally.detail(stats, environ, exchange, (max(arrived, answered), began, now))
                 # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
                 if now - began > quick_s:
                     self.policy.suspect(route, now - began)
+                    if tally is not None and keep and sent == len(answer):
+                        tally.note_slow(route, environ, exchange, (arrived, began, now))
             # 8. What waits for the loop itself.
             if ready and self.on_ready(table, now):
                 return True
@@ -223,155 +314,3 @@ class Loop(Serving):
             if self.stopping:
                 stop_turn(self, now)
                 return False
-
-    # What is not the fast path's. Each returns True where another thread leads now.
-
-    def on_other(self, fd: int, table: list[Any], now: float) -> bool:
-        """An event of a descriptor that is no connection: a listener, a wake-up, or something closed meanwhile."""
-        if fd == self.poller.wake_fd:
-            self.poller.on_wake()
-            self.acceptor.maybe_resume()
-            return False
-        return self.acceptor.on_readable(fd, table, now)
-
-    def on_state(self, conn: Connection, table: list[Any], now: float) -> bool:
-        """An event of a connection that is not idle."""
-        state = conn.state
-        if state == RUNNING:
-            # The client hung up, or sent more already; whoever owns the connection will notice.
-            if conn.queued:
-                self.set_mode(conn, AWAY)
-            return False
-        if state == DRAINING:
-            return self.on_writable(conn, now)
-        try:
-            data = os.read(conn.fd, BODY_READ_BYTES if state == BODY else READ_BYTES)
-        except OSError as error:
-            self.on_read_error(conn, error)
-            return False
-        if state == LINGERING:
-            conn.at += len(data)
-            if not data or conn.at > LINGER_BYTES_MAX:
-                self.close(conn, conn.close_reason)
-            return False
-        return self.on_data(conn, data, table, now)
-
-    def on_read_error(self, conn: Connection, error: OSError) -> None:
-        """`read` failed: not readable after all, or the peer reset the connection."""
-        if isinstance(error, BlockingIOError):
-            return
-        if conn.state == LINGERING:
-            self.close(conn, conn.close_reason)
-        else:
-            self.close(conn, "client" if conn.state == IDLE else "client_early")
-
-    def on_writable(self, conn: Connection, now: float) -> bool:
-        """The peer takes more of a response that is complete."""
-        try:
-            done = conn.flush()
-        except PeerGone:
-            self.close(conn, conn.close_reason or "client_gone")
-            return False
-        if done:
-            self.settle(conn, leading=True)
-        else:
-            conn.expires = now + self.plan.write_timeout_s
-        return False
-
-    def on_data(self, conn: Connection, data: bytes, table: list[Any], now: float) -> bool:
-        """Bytes have come: serves every whole request in them. The general twin of the fast path."""
-        if not data:
-            self.close(conn, "client" if conn.state == IDLE else "client_early")
-            return False
-        if conn.state == HEAD:
-            conn.buffer += data  # a bytearray: a head that comes in drops is not copied at each of them
-        else:
-            conn.buffer = conn.buffer[conn.at :] + data if conn.buffer else data
-            conn.at = 0
-        return self.serve_buffer(conn, table, now)
-
-    def serve_buffer(self, conn: Connection, table: list[Any], now: float) -> bool:
-        """Serves the whole requests at the front of `conn.buffer`, in order, their answers joined."""
-        try:
-            while self.reader.take(conn, now):
-                if self.pool is not None and self.must_leave(conn):
-                    conn.release_held()
-                    self.dispatch(conn)
-                    return False
-                if conn.held and self.pool is not None and conn.route.samples == 0:
-                    conn.release_held()  # nobody knows how long this one takes
-                answer, keep = self.execute(conn, table)
-                leading = self.still_leading(table)
-                more = keep and leading and conn.at < len(conn.buffer) and not conn.pending
-                if not more or len(conn.held) > SHARE_BYTES_MAX:
-                    self.finish(conn, answer, keep, leading=leading)
-                    return not leading
-                conn.held += answer
-                conn.state = IDLE
-                now = clock()
-            conn.release_held()
-            self.await_rest(conn)
-        except Refused as refused:
-            self.refuse(conn, refused.status, refused.detail, "refused")
-        except PeerGone:
-            self.close(conn, conn.close_reason or "client_gone")
-        except Exception as error:
-            self.on_bug(conn, error)
-        return False
-
-    def on_request(self, conn: Connection, table: list[Any], now: float) -> bool:
-        """One whole request, alone, which is not for the fast path."""
-        conn.arrived = now
-        if self.pool is not None and self.must_leave(conn):
-            self.dispatch(conn)
-            return False
-        return self.run_here(conn, table)
-
-    def run_here(self, conn: Connection, table: list[Any]) -> bool:
-        """The request that `conn` holds, on the loop's own thread, to its end."""
-        answer, keep = self.execute(conn, table)
-        leading = self.still_leading(table)
-        self.finish(conn, answer, keep, leading=leading)
-        return not leading
-
-    def must_leave(self, conn: Connection) -> bool:
-        """Whether the request that `conn` holds may not run on the loop's thread."""
-        assert self.pool is not None
-        streams = conn.incoming is not None and conn.incoming.spool is None
-        return bool(conn.route.lane) or streams or self.pool.busy > self.plan.threads
-
-    def await_rest(self, conn: Connection) -> None:
-        """The beginning of a request has come; first of all the answers before it have to go."""
-        if conn.pending:
-            conn.keep_alive = True
-            conn.state = DRAINING
-            conn.expires = clock() + self.plan.write_timeout_s
-            self.set_mode(conn, WRITE)
-        else:
-            self.set_mode(conn, READ)
-
-    def on_ready(self, table: list[Any], now: float) -> bool:
-        """Connections handed back with the next request already read."""
-        for _ in range(len(self.ready)):
-            conn = self.ready.popleft()
-            conn.state = IDLE
-            if self.serve_buffer(conn, table, now):
-                return True
-        return False
-
-    def on_heavy(self, table: list[Any], now: float) -> bool:
-        """At most one heavy call here, and on pooled threads what the book has room for: the quick ones come
-        between."""
-        heavy = self.heavy
-        while heavy.away and self.pool is not None and (started := heavy.start_away(now)) is not None:
-            call, token = started
-            call.token = token
-            self.pool.submit(call)
-        if not heavy.inline:
-            return False
-        conn: Connection = heavy.pop()
-        conn.queued = False
-        if overdue(conn.arrived, now, self.plan.queue_timeout_s):
-            self.shed(conn)
-            return False
-        return self.run_here(conn, table)

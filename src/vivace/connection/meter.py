@@ -55,10 +55,11 @@ class Meter:
 
     def read(self, wall_s: float) -> tuple[float, float, float]:
         """(wall, CPU, concurrency), as `Policy.observe` wants them. `wall_s`: that of the call, on its own thread."""
-        cpu_s = thread_clock() - self._cpu
+        # No more than the wall clock's: this clock began earlier, and what interrupts the two is no part of the call.
+        cpu_s = min(thread_clock() - self._cpu, wall_s)
         if own_waits() == self._waits:
             # It never gave the processor up by itself: whatever it waited for is the machine's other work.
-            return min(wall_s, cpu_s), cpu_s, 1.0
+            return cpu_s, cpu_s, 1.0
         others_s = process_clock() - self._process - cpu_s if self._rivals else 0.0
         if self._token:
             wall_s = max(cpu_s, wall_s - (run_delay_s() - self._delay_s))

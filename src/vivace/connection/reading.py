@@ -4,7 +4,7 @@ Rules:
 
 * `take` consumes the front of `conn.buffer` from `conn.at`, and leaves in the connection either a whole request
   (`environ`, `flags`, `route`) or the state in which more bytes are needed (HEAD, BODY).
-* A head that is repeated byte for byte costs one lookup (the memo). A head is remembered at its second sighting, and
+* A head that is repeated byte for byte costs one lookup (the memos). A head is remembered at its second sighting, and
   never if it carries credentials or a field that differs in every request (PRIVATE).
 * Nothing here sends, except `100 Continue`.
 
@@ -13,22 +13,23 @@ RFC 9112 sections 2 to 7; RFC 9110 section 10.1.1 for Expect.
 
 from __future__ import annotations
 
+import errno
 import os
+from io import BytesIO
 from time import perf_counter as clock
 
 from vivace.connection import sweeping
-from vivace.connection.connection import BODY, HEAD, IDLE, wait_readable
+from vivace.connection.connection import BODY, HEAD, IDLE, Connection, wait_readable
+from vivace.connection.incoming import Incoming
 from vivace.errors import PeerGone, Refused
-from vivace.http1.chunked import ChunkedDecoder
-from vivace.http1.head import CHUNKED, EXPECTS, PRIVATE, HeadLimits, incomplete_head, parse_head
-from vivace.wsgi.body import EMPTY, Spool, stream_input
+from vivace.http1.head import EXPECTS, PRIVATE, HeadLimits, incomplete_head, parse_head
+from vivace.wsgi.body import Spool, stream_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from vivace.connection.connection import Connection
     from vivace.schedule.routes import RouteTable
 
 MEMO_HEADS_MAX = 1024
@@ -41,66 +42,10 @@ BODY_READ_BYTES = 262144
 
 SHORTEST_HEAD = len(b"A / HTTP/1.0\r\n\r\n")
 
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What keeps a body from a file only as long as others hold what it needs."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Site:
-    """One listener, as its connections and its requests see it."""
-
-    __slots__ = (
-        "base",
-        "memo",
-        "response_buffer_bytes",
-        "seen",
-        "step_aside",
-        "write_timeout_s",
-    )
-
-    def __init__(
-        self,
-        base: dict[str, Any],
-        *,
-        response_buffer_bytes: int,
-        write_timeout_s: float,
-        step_aside: Callable[[Connection], None],
-    ) -> None:
-        self.base = {**base, "wsgi.input": EMPTY}
-        """What every request's environ starts from."""
-        self.memo: dict[bytes, tuple[dict[str, Any], int, Any]] = {}
-        """Whole heads without a body -> (environ, flags, route)."""
-        self.seen: set[int] = set()
-        self.response_buffer_bytes = response_buffer_bytes
-        self.write_timeout_s = write_timeout_s
-        self.step_aside = step_aside
-
-
-class Incoming:
-    """A body that is arriving: its framing, and where it goes."""
-
-    __slots__ = ("_decoder", "_left", "done", "promised", "received", "spool", "started")
-
-    def __init__(self, length: int, body_bytes_max: int, spool: Spool | None, started: float) -> None:
-        self._decoder = ChunkedDecoder(body_bytes_max) if length == CHUNKED else None
-        self._left = length
-        self.spool = spool
-        self.done = False
-        self.promised = False
-        """The client waits for 100 Continue, which was not sent yet."""
-        self.started = started
-        self.received = 0
-
-    def decode(self, data: bytes, at: int) -> tuple[list[bytes], int]:
-        """Blocks of the body in `data` from `at`, and where the body stopped in it. Raises Refused."""
-        if self._decoder is not None:
-            blocks, used = self._decoder.feed(data[at:] if at else data)
-            self.done = self._decoder.done
-            self.received += used
-            return blocks, at + used
-        count = min(self._left, len(data) - at)
-        self._left -= count
-        self.done = self._left == 0
-        self.received += count
-        return [data[at : at + count]], at + count
 
 
 class Reader:
@@ -126,6 +71,7 @@ class Reader:
         self._limits = limits
         self._body_bytes_max = body_bytes_max or (1 << 63)
         self._body_memory_bytes = body_memory_bytes
+        self._piece_bytes_max = 0 if stream else min(self._body_bytes_max, body_memory_bytes)
         self._spill_dir = spill_dir
         self._stream = stream
         self._lazy_max = lazy_max
@@ -136,21 +82,64 @@ class Reader:
         self._on_disk_error = on_disk_error
         self._lazy: set[Connection] = set()
 
-    def take_whole(self, site: Site, data: bytes) -> tuple[dict[str, Any], int, Any] | None:
-        """(environ, flags, route) if `data` is exactly one request without a body; else None, and `take` will tell."""
-        size = len(data)
-        if size < SHORTEST_HEAD or data.find(b"\r\n\r\n") != size - 4:
+    def take_whole(self, conn: Connection, data: bytes) -> tuple[dict[str, Any], int, Any] | None:
+        """(environ, flags, route) if `data` is exactly one request; else None, and `take` will tell."""
+        site = conn.site
+        if site.secure:
             return None
-        environ = site.base.copy()
         try:
-            length, flags = parse_head(data, environ, self._limits)
+            if (known := site.blocks.parse(data, self._limits)) is not None:
+                environ, flags = known
+                environ["REMOTE_ADDR"] = conn.host
+                environ["REMOTE_PORT"] = conn.port
+            else:
+                end = data.find(b"\r\n\r\n") + 4
+                if end < SHORTEST_HEAD:
+                    return None
+                if end != len(data):
+                    return self._take_with_body(conn, data, end)
+                environ = site.base.copy()
+                environ["REMOTE_ADDR"] = conn.host
+                environ["REMOTE_PORT"] = conn.port
+                length, flags = parse_head(data, environ, self._limits)
+                if length:
+                    return None
+                if flags & PRIVATE:
+                    site.blocks.learn(data)
+            if site.adapt is not None:
+                flags |= site.adapt(environ)
         except Refused:
             return None
-        if length:
-            return None
-        route = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        route = environ["vivace.route"] = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         if not flags & PRIVATE and len(data) <= MEMO_HEAD_BYTES_MAX:
-            _remember(site, data, environ, flags, route)
+            _remember(site.seen, site.memo, data, environ, flags, route)
+        return environ, flags, route
+
+    def _take_with_body(self, conn: Connection, data: bytes, end: int) -> tuple[dict[str, Any], int, Any] | None:
+        """As `take_whole`, where the head ends at `end` and all of a small body has come with it. Raises Refused."""
+        site, head = conn.site, data[:end]
+        size = len(data) - end
+        entry = site.body_memo.get(head)
+        if entry is not None:
+            template, flags, route = entry
+            if int(template["CONTENT_LENGTH"]) != size:
+                return None
+            environ = template.copy()
+            environ["REMOTE_ADDR"] = conn.host
+            environ["REMOTE_PORT"] = conn.port
+        else:
+            environ = site.base.copy()
+            environ["REMOTE_ADDR"] = conn.host
+            environ["REMOTE_PORT"] = conn.port
+            length, flags = parse_head(head, environ, self._limits)
+            if length != size or size > self._piece_bytes_max or flags & EXPECTS:
+                return None
+            if site.adapt is not None:
+                flags |= site.adapt(environ)
+            route = environ["vivace.route"] = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            if not flags & PRIVATE and end <= MEMO_HEAD_BYTES_MAX:
+                _remember(site.seen, site.body_memo, head, environ, flags, route)
+        environ["wsgi.input"] = BytesIO(data[end:])
         return environ, flags, route
 
     def take(self, conn: Connection, now: float) -> bool:
@@ -188,21 +177,23 @@ class Reader:
         if entry is not None:
             template, conn.flags, conn.route = entry
             environ = template.copy()
+            environ["REMOTE_ADDR"] = conn.host
+            environ["REMOTE_PORT"] = conn.port
         else:
             environ = site.base.copy()
+            environ["REMOTE_ADDR"] = conn.host
+            environ["REMOTE_PORT"] = conn.port
             length, conn.flags = parse_head(head, environ, self._limits)
-            conn.route = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            if site.adapt is not None:
+                conn.flags |= site.adapt(environ)
+            conn.route = environ["vivace.route"] = self._routes.find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
             if length:
                 conn.environ = environ
-                environ["REMOTE_ADDR"] = conn.host
-                environ["REMOTE_PORT"] = conn.port
                 conn.arrived = now
                 self._begin_body(conn, length, now)
                 return True
             if not conn.flags & PRIVATE and len(head) <= MEMO_HEAD_BYTES_MAX:
-                _remember(site, head, environ, conn.flags, conn.route)
-        environ["REMOTE_ADDR"] = conn.host
-        environ["REMOTE_PORT"] = conn.port
+                _remember(site.seen, site.memo, head, environ, conn.flags, conn.route)
         conn.environ = environ
         conn.arrived = now
         return True
@@ -219,9 +210,8 @@ class Reader:
             conn.state = HEAD
             conn.expires = now + self._head_timeout_s
         size = len(conn.buffer)
-        # Looked at again when a line has ended (there are at most fields_max of them), when a limit is passed, and
-        # when it
-        # has grown by a quarter: so a head that comes in drops costs little more than one that comes in one piece.
+        # Looked at again when a line has ended (there are at most fields_max of them), when a limit is passed, and when
+        # it has grown by a quarter: so a head that comes in drops costs little more than one that comes in one piece.
         limits = self._limits
         passed = (
             limits.request_line_bytes_max + 1,
@@ -268,8 +258,11 @@ class Reader:
                 return False
             environ = conn.environ
             environ["wsgi.input"] = spool.finish()
+            conn.arrived = now  # what it waits for from here on is the server, not the client
         except OSError as error:
             self._on_disk_error(error)
+            if error.errno in PASSING:
+                raise Refused(503, "the server cannot keep the body now; try again in a moment") from error
             raise Refused(507, "the server has no room to keep the body") from error
         if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
             environ["CONTENT_LENGTH"] = str(spool.size)
@@ -330,6 +323,14 @@ class Reader:
             if not data:
                 conn.close_reason = "client_early"
                 raise ConnectionResetError("the client closed the connection within the body")
+            if conn.filter is not None:
+                try:
+                    data = conn.filter.receive(data)
+                except PeerGone:
+                    conn.close_reason = "client_early"
+                    raise ConnectionResetError("the client broke off within the body") from None
+                if not data:
+                    continue
             return data
 
     def release(self, conn: Connection) -> bool:
@@ -354,14 +355,16 @@ class Reader:
                 incoming.spool.close()
 
 
-def _remember(site: Site, head: bytes, environ: dict[str, Any], flags: int, route: Any) -> None:
+def _remember(
+    seen: set[int], memo: dict[bytes, Any], head: bytes, environ: dict[str, Any], flags: int, route: Any
+) -> None:
     """Keeps a copy of `environ` for `head`, if the head has been seen before."""
     key = hash(head)
-    if key in site.seen:
-        if len(site.memo) >= MEMO_HEADS_MAX:
-            site.memo.clear()
-        site.memo[head] = (environ.copy(), flags, route)
+    if key in seen:
+        if len(memo) >= MEMO_HEADS_MAX:
+            memo.clear()
+        memo[head] = (environ | {"REMOTE_ADDR": "", "REMOTE_PORT": ""}, flags, route)
         return
-    if len(site.seen) >= SEEN_MAX:
-        site.seen.clear()
-    site.seen.add(key)
+    if len(seen) >= SEEN_MAX:
+        seen.clear()
+    seen.add(key)

@@ -1,42 +1,34 @@
-"""From a whole request to its answer, on the loop's own thread or on a pooled one; and the end of connections.
+"""From a whole request to its answer, on the loop's own thread or on a pooled one; and who leads meanwhile.
 
 Rules:
 
 * `execute` runs the application. With a table it runs on the leader's thread, under the baton (see schedule.monitor);
   afterwards the caller must look whether it still leads.
-* Ownership of a connection passes by its state: before another thread gets it, it is RUNNING and AWAY in the poller
-  (nothing is
-  reported); that thread gives it back by `hand_back`, which sets the state last, or by putting it into `ready`.
-* Every connection ends in `close`, with one reason from `reasons.REASONS`.
+* How a connection passes from one thread to another, and how it ends, stands in `ending`.
 
 Threads: methods say who may call them; "owner" is the thread that owns the connection at that moment.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from threading import current_thread, main_thread
+from threading import current_thread, get_ident, get_native_id, main_thread
 
-from vivace.connection.connection import (
-    BODY,
-    CLOSED,
-    DRAINING,
-    IDLE,
-    LINGERING,
-    RUNNING,
-    shut_down_writing,
-)
+from vivace.connection.connection import RUNNING, Connection
+from vivace.connection.ending import Ending
+from vivace.connection.exhaustion import starved
 from vivace.connection.meter import Meter, clock
-from vivace.connection.reasons import CloseCounts
-from vivace.errors import PeerGone
-from vivace.http1.head import CLOSE, HEAD
-from vivace.http1.status import refusal
-from vivace.net.poller import AWAY, READ, WRITE
+from vivace.connection.overload import Refusals, expected_wait_s, joins_loop_queue, turn_away
+from vivace.connection.rows import Row
+from vivace.errors import PeerGone, RequestTimeout
+from vivace.http1.head import CLOSE
+from vivace.net.poller import AWAY, READ
+from vivace.observe.layout import APPLICATION, QUEUED, S_NOW, W_OVERTAKES
+from vivace.schedule.admission import Admission
 from vivace.schedule.heavy import HeavyQueue
-from vivace.schedule.monitor import Monitor
-from vivace.schedule.policy import HEAVY, overdue
+from vivace.schedule.monitor import Monitor, Watchdog
+from vivace.schedule.policy import overdue
 from vivace.schedule.pool import Pool
+from vivace.schedule.route import HEAVY
 from vivace.wsgi.exchange import Exchange
 
 TYPE_CHECKING = False
@@ -44,52 +36,83 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from vivace.connection.connection import Connection
+    from vivace.connection.facts import Facts
+    from vivace.connection.known import Known
     from vivace.connection.plan import Plan
-    from vivace.connection.reading import Reader
+    from vivace.connection.refreshing import Job
     from vivace.net.poller import Poller
 
-NOBODY_THERE = ("client", "client_early", "client_gone", "write_timeout")
 
-LINGER_S = 2.0
-"""How long a connection that was refused is read on, so that its answer is not lost to a reset (nginx:
-lingering_timeout 5 s)."""
-
-
-class Serving:
+class Serving(Ending):
     """What the leader and the pooled threads share."""
 
     def __init__(self, plan: Plan, poller: Poller, lead: Callable[[], None]) -> None:
-        self.plan = plan
-        self.poller = poller
+        super().__init__(plan, poller)
         self.connections_max = min(plan.connections_max, poller.connections_max)
-        self.app = plan.app
         self.heads = plan.heads
         self.policy = plan.policy
         self.prepare = plan.prepare
+        self.annotator = plan.annotator
+        if plan.annotator is not None:
+            plan.annotator.section = self.section
+        if plan.annotator is not None and plan.annotator.quick:
+            self.annotator = None  # there is nothing else to do for it than what `wrapped` does
+        self.facts: Facts | None = None
+        """Looks closely at the requests, while somebody wants to know; see `watch_requests`."""
+        self.app = self.slow_app = self.wrapped(plan.app)
+        """What the loop's fast path calls, and what is called for all other requests."""
         self.log = plan.log
         self.report = plan.report
-        # connections
-        self.conns: dict[int, Connection] = {}
-        self.ready: deque[Connection] = deque()
-        """Handed back with bytes of the next request already read."""
-        self.closed = CloseCounts()
-        self.reader: Reader
-        # the clock's children, renewed by the leader once a second
-        self.date = b""
         # lanes
         self.heavy = HeavyQueue()
-        self.monitor = Monitor(self.on_overtake, clock, tick_s=plan.tick_s)
+        self.admission = Admission(plan.queue_timeout_s, plan.threads)
+        self.refusals = Refusals()
+        self.saturated = False
+        """What is ready waits long for its turn: the quick ones queue as well, so that each can be refused in time."""
+        limit_s = plan.request_timeout_s or float("inf")
+        self.monitor = Monitor(self.on_overtake, clock, tick_s=plan.tick_s, limit_s=limit_s)
         self.pool: Pool | None = None
         if plan.threads > 1:
-            self.pool = Pool(self.perform, lead, self.on_crash, threads_max=plan.threads, idle_s=plan.thread_idle_s)
+            self.pool = Pool(
+                self.perform,
+                lead,
+                self.on_crash,
+                threads_max=plan.threads,
+                idle_s=plan.thread_idle_s,
+                on_starved=lambda threads: starved(self, threads),
+            )
+        self.seen = 0
+        """Requests that have come, or a few more: events of the poller."""
+        self.watched: dict[int, Callable[[], None]] = {}
+        """Descriptors that are neither connections nor listeners, and what to call when they are readable."""
+        if plan.request_timeout_s:
+            from vivace.connection.limiter import Limiter
+
+            self.limiter = Limiter(self)
+            if self.pool is None:
+                self.monitor = Watchdog(self.on_overtake, clock, self.limiter.look, limit_s=limit_s)
         self.leader = 0
-        """Identity of the thread that leads."""
-        self.stopping = False
-        self.done = False
-        """The loop has ended: what still runs elsewhere closes its connection itself."""
-        self.full = False
-        """No new connection is accepted until one closes."""
+        """Identity of the thread that leads ..."""
+        self.leader_tid = 0
+        """... and what the system calls it."""
+        self.answers: Known | None = None
+        """What `known` is, while the loop may take its fast path."""
+        self.gentle = False
+        self.usual = False
+        """Whether nothing stands in the way of what is quick; see `renew_fast`."""
+        self.fast = False
+        """Whether the loop may take its fast path; see `renew_fast`."""
+
+    def wrapped(self, app: Callable[..., Any]) -> Callable[..., Any]:
+        """`app`, as an exchange is to call it: with what is done to every response."""
+        plan = self.plan
+        if self.facts is not None:
+            app = self.facts.wrap(app, plan.compressor)
+        elif plan.compressor is not None:
+            app = plan.compressor.wrap(app)
+        if plan.annotator is not None and plan.annotator.quick:
+            app = plan.annotator.wrap(app)
+        return app
 
     # Running the application.
 
@@ -97,12 +120,19 @@ class Serving:
         """Runs the request that `conn` holds; returns (bytes to send, whether another may follow). Owner."""
         route = conn.route
         environ, conn.environ = conn.environ, None
+        if conn.site.secure:
+            environ.update(conn.filter.facts)
         if self.prepare is not None:
             environ = self.prepare(environ)
-        if self.stopping and conn.at >= len(conn.buffer):  # what has come is still answered
+        if (self.closing or self.full) and conn.at >= len(conn.buffer):  # what has come is still answered
             conn.flags |= CLOSE
-        exchange = Exchange(conn, conn.flags, self.heads, self.date, self.report, route.allowance_s)
-        if conn.incoming is not None and conn.incoming.spool is None:
+        heads: Any = self.heads
+        annotator = self.annotator if route.annotated else None
+        if annotator is not None:
+            heads = annotator.begin(environ, conn.host, clock() - conn.arrived)
+            heads.conn = conn
+        exchange = Exchange(conn, conn.flags, heads, self.date, self.report, route.allowance_s)
+        if streams(conn):
             # Until the body is read to its end nobody knows where the next request begins.
             exchange.flags |= CLOSE
             conn.exchange = exchange
@@ -111,30 +141,48 @@ class Serving:
         meter = conn.meter = Meter(self.heavy, conn.token, table is not None) if route.watch else None
         started = clock()
         if table is not None:
-            if meter is not None and self.monitor.drowsy:
+            self.section.words[S_NOW] = route.number
+            if conn.slot:  # it has waited for its turn
+                self.section.proceed(conn.slot, APPLICATION, self.leader_tid)
+            if meter is not None and self.monitor.drowsy and not route.settled:
                 self.monitor.wake()
             table.append(exchange)
+        elif self.limiter is not None:
+            self.limiter.begin(conn, exchange, get_ident(), started, started - conn.arrived)
         try:
-            answer, keep = exchange.run(self.app, environ)
-        except PeerGone:
+            app = route.app or self.slow_app if conn.fill is None else self.wrapped(conn.fill)
+            answer, keep = exchange.run(app, environ)
+        except (PeerGone, RequestTimeout):
             answer, keep = b"", False
             conn.close_reason = conn.close_reason or "client_gone"
         except KeyboardInterrupt:
             answer, keep = b"", False
             self.on_interrupt(conn)
+        if conn.fill is not None:
+            conn.end_fill()
+        if self.limiter is not None:
+            self.limiter.end(conn)
+        if annotator is not None:
+            annotator.end(heads, environ, exchange, conn.taken)
         # Waiting for the client is not the route's doing.
         wall = clock() - started - conn.waited_s
+        if self.tally is not None and route.stats is not None:
+            conn.row = Row(conn, environ, exchange, started, wall)
         if meter is not None:
-            self.policy.observe(route, *meter.read(wall))
+            measured = meter.read(wall)
+            self.policy.observe(route, *measured)
+            if conn.row is not None:
+                conn.row.cpu_s = measured[1]
+                conn.row.blocked_s = wall - measured[1]
         elif wall > self.policy.quick_s:
             self.policy.suspect(route, wall)
         conn.meter = None
         conn.token = 0
         if conn.incoming is not None:
             keep = self.reader.release(conn) and keep
-        if self.log is not None:
-            self.log(environ, exchange.status, exchange.body_bytes, wall)
-        return answer, keep and not conn.close_reason
+        if self.log is not None and not conn.taken and route.logged:
+            self.log(environ, exchange, wall)
+        return answer, keep and not conn.close_reason and not conn.taken
 
     def on_interrupt(self, conn: Connection) -> None:
         """The application raised KeyboardInterrupt, and what could be answered has been. Owner.
@@ -147,44 +195,113 @@ class Serving:
             self.close(conn, conn.close_reason)
             raise KeyboardInterrupt
 
-    def still_leading(self, table: list[Any]) -> bool:
-        """Takes the baton back after `execute`; False: another thread leads now. The thread that ran it."""
+    def still_leading(self, conn: Connection, table: list[Any]) -> bool:
+        """Takes the baton back after `execute`; False: the table is another one's now. The thread that ran it."""
         try:
             table.pop()
         except IndexError:
             with self.monitor.turnover:  # until the one who took it has finished with the connection
-                return False
+                pass
+            if self.limiter is not None:
+                self.limiter.end(conn)
+            return False
         return True
 
+    def finish_overtaken(
+        self, conn: Connection, exchange: Exchange, environ: dict[str, Any], answer: bytes, keep: bool, wall_s: float
+    ) -> None:
+        """The end of a call of the loop's fast path that was overtaken; `answer` is what is left of it. Owner."""
+        with self.monitor.turnover:
+            pass
+        if self.limiter is not None:
+            self.limiter.end(conn)
+        if self.log is not None and not conn.taken and conn.route.logged:
+            self.log(environ, exchange, wall_s)
+        if self.tally is not None and conn.route.stats is not None:
+            conn.row = Row(conn, environ, exchange, clock() - wall_s, wall_s)
+        self.finish(conn, answer, keep and not conn.taken, leading=False)
+
     def dispatch(self, conn: Connection) -> None:
-        """Gives the request that `conn` holds to the lane of its route. Leader."""
-        conn.state = RUNNING
+        """Gives the request that `conn` holds to the lane of its route, or refuses it. Leader."""
+        here = joins_loop_queue(self, conn)
+        wait_s = expected_wait_s(self, conn, here)
+        if wait_s > self.admission.limit_s:
+            turn_away(self, conn, wait_s, leading=True)
+            return
         route = conn.route
-        streams = conn.incoming is not None and conn.incoming.spool is None
-        if route.lane == HEAVY and not streams:
-            if route.away:
-                self.set_mode(conn, AWAY)
-            else:
-                conn.queued = True  # it stays the leader's: no need to tell the poller, unless the client stirs
+        environ = conn.environ
+        conn.state = RUNNING
+        text = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']} from {conn.host or 'a local client'}"
+        conn.slot = self.section.enter(text.encode(), QUEUED, route.number)
+        if here:
+            self.heavy.push(self.policy.heavy_key(route, conn.arrived), conn.arrived, conn)
+            return
+        if route.lane == HEAVY and not streams(conn):
             key = self.policy.heavy_key(route, conn.arrived)
-            self.heavy.push(key, conn.arrived, conn, route.away, route.allowance_s, route.cpu_s)
+            self.heavy.push(key, conn.arrived, conn, route.away, route.allowance_s, route.cpu_s, route.wall_s)
         elif self.pool is not None:
-            self.set_mode(conn, AWAY)
+            if streams(conn):
+                self.set_mode(conn, AWAY)
+            self.admission.submitted(route.wall_s)
             self.pool.submit(conn)
 
     def perform(self, conn: Connection) -> None:
         """One request on a pooled thread, from the queue to the last byte. Pooled thread, owner."""
+        if self.cache is not None and not isinstance(conn, Connection):
+            self.admission.began()
+            self.cache.run_job(conn)
+            return
         token = conn.token
         try:
-            if overdue(conn.arrived, clock(), self.plan.queue_timeout_s):
-                self.shed(conn)
+            now = clock()
+            if overdue(conn.arrived, now, self.plan.queue_timeout_s):
+                turn_away(self, conn, now - conn.arrived, leading=False)
                 return
+            self.admission.began()
+            if conn.slot:
+                self.section.proceed(conn.slot, APPLICATION, get_native_id())
             answer, keep = self.execute(conn, None)
             self.finish(conn, answer, keep, leading=False)
         except Exception as error:
             self.on_bug(conn, error)
+        except RequestTimeout:
+            if self.limiter is not None:
+                self.limiter.on_interrupted()
         finally:
             self.leave_heavy(token)
+
+    def resize(self, threads: int) -> None:
+        """So many threads may run the application from now on. Leader."""
+        self.plan.threads = threads
+        self.admission.resize(threads)
+        if self.pool is not None:
+            self.pool.resize(threads)
+
+    def saturate(self, on: bool) -> None:
+        """Has the quick requests queue as well, or no longer. Leader."""
+        self.saturated = on
+        self.renew_fast()
+
+    def renew_fast(self) -> None:
+        """Whether the loop may take its fast path. Leader."""
+        self.usual = (
+            self.prepare is None and self.annotator is None and not (self.closing or self.saturated or self.full)
+        )
+        self.fast = self.usual and self.cache is None and self.facts is None
+        self.known = self.answers if self.usual and self.plan.annotator is None else None
+
+    def call(self, app: Callable[..., Any]) -> None:
+        """From now on `app` is the application. Any thread."""
+        self.plan.app = app
+        self.app = self.slow_app = self.wrapped(app)
+
+    def watch_requests(self, facts: Facts | None) -> None:
+        """From now on `facts` sees each request that reaches the application; or nobody. Leader."""
+        self.facts = facts
+        self.call(self.plan.app)
+        if self.tally is not None:
+            self.tally.on_row = facts.on_row if facts is not None else None
+        self.renew_fast()
 
     def leave_heavy(self, token: int) -> None:
         """A heavy call has ended, or waits for its client: the next one may start. Any thread; twice does no harm."""
@@ -193,13 +310,24 @@ class Serving:
             if self.heavy.away:
                 self.poller.wake()
 
-    def shed(self, conn: Connection) -> None:
-        """Refuses a request that has waited too long to be worth doing (RFC 9110 section 15.6.4). Owner."""
-        conn.token = 0
-        conn.queued = False
-        if conn.incoming is not None:
-            self.reader.release(conn)
-        self.refuse(conn, 503, "the server is busy; try again in a moment", "overload")
+    def do_later(self, job: Job) -> None:
+        """Has `job` done on a pooled thread, or, where there is none, on the loop's when it has served who is ready."""
+        if self.pool is None:
+            self.ready.append(job)
+            self.poller.wake()
+        else:
+            self.admission.submitted(0.0)
+            self.pool.submit(job)
+
+    def watch(self, fd: int, on_readable: Callable[[], None]) -> None:
+        """Calls `on_readable` whenever `fd`, which is no connection, is readable; on the leader's thread."""
+        self.watched[fd] = on_readable
+        self.poller.add(fd, READ)
+
+    def unwatch(self, fd: int) -> None:
+        """Ends `watch`; before `fd` is closed."""
+        if self.watched.pop(fd, None) is not None:
+            self.poller.remove(fd)
 
     # Leadership.
 
@@ -207,7 +335,14 @@ class Serving:
         """The call keeps its thread; another one leads. Under the monitor's turnover lock."""
         conn: Connection = exchange.sink
         conn.state = RUNNING
-        if conn.table is None:
+        if not conn.slot:
+            text = f"{conn.route.name} from {conn.host or 'a local client'}"
+            conn.slot = self.section.enter(text.encode(), APPLICATION, conn.route.number, self.leader_tid)
+        words = self.section.words
+        words[S_NOW] = 0  # it is not the loop's any more
+        words[W_OVERTAKES] += 1
+        thread = self.leader
+        if conn.table is None or self.pool is None:
             pass  # it steps aside by itself, to wait for its client
         elif conn.meter is None:
             self.policy.overtaken(conn.route, exchange.allowance_s, None)
@@ -217,135 +352,22 @@ class Serving:
             self.set_mode(conn, AWAY)
         if self.pool is not None:
             self.pool.promote()
+        if self.limiter is not None:
+            self.limiter.begin(conn, exchange, thread, clock() - min(exchange.allowance_s, self.plan.request_timeout_s))
 
     def step_aside(self, conn: Connection) -> None:
         """The call on `conn` is about to wait for its client: lets others lead and compute. Owner."""
         token, conn.token = conn.token, 0
         self.leave_heavy(token)
         table, conn.table = conn.table, None
-        if table is not None and self.pool is not None:
+        if table is not None and (self.pool is not None or self.limiter is not None):
             self.monitor.step_aside(table)
-
-    # The end of a response.
-
-    def finish(self, conn: Connection, answer: bytes, keep: bool, *, leading: bool) -> None:
-        """Sends `answer` behind what is pending, then gives the connection back to the loop or closes it. Owner."""
-        conn.keep_alive = keep
-        if conn.held:
-            answer = conn.held + answer
-            conn.held = b""
-        try:
-            if conn.pending:
-                if answer:
-                    conn.keep(answer)
-                conn.flush()
-            elif answer and (sent := conn.send(answer)) != len(answer):
-                conn.keep(memoryview(answer)[sent:])
-        except PeerGone:
-            self.close(conn, conn.close_reason or "client_gone")
-            return
-        if self.done:
-            self.close(conn, "stopping")
-        elif conn.pending:
-            conn.expires = clock() + self.plan.write_timeout_s
-            self.hand_back(conn, WRITE, DRAINING)
-        else:
-            self.settle(conn, leading=leading)
-
-    def settle(self, conn: Connection, *, leading: bool) -> None:
-        """What was pending is out: the next request, or the end. Owner."""
-        if not conn.keep_alive:
-            self.end(conn, conn.close_reason or "done")
-            return
-        if conn.incoming is not None:  # the answers before a request whose body is still coming
-            conn.expires = clock() + self.plan.body_timeout_s
-            self.hand_back(conn, READ, BODY)
-            return
-        if conn.at < len(conn.buffer):
-            conn.state = RUNNING  # events are none of its business until the loop takes it from `ready`
-            self.ready.append(conn)
-            if not leading:
-                self.poller.wake()
-            return
-        conn.buffer = b""
-        conn.at = 0
-        conn.expires = clock() + self.plan.keepalive_timeout_s
-        self.hand_back(conn, READ, IDLE)
-
-    def hand_back(self, conn: Connection, mode: int, state: int) -> None:
-        """The leader owns `conn` from now on. Owner; its last act."""
-        self.set_mode(conn, mode)
-        conn.state = state
-        if self.full:
-            self.poller.wake()  # somebody may wait for an idle connection to make room
-
-    def set_mode(self, conn: Connection, mode: int) -> None:
-        """What the poller reports of `conn` from now on. Owner."""
-        if conn.mode == mode:
-            return
-        if conn.mode:
-            self.poller.change(conn.fd, mode)
-        else:
-            self.poller.add(conn.fd, mode)
-        conn.mode = mode
-
-    # The end of a connection.
-
-    def refuse(self, conn: Connection, status: int, detail: str, reason: str) -> None:
-        """Answers `status` and ends the connection. Owner."""
-        head_only = conn.environ is not None and bool(conn.flags & HEAD)
-        if self.plan.refused is not None:
-            self.plan.refused(conn.environ or {"REMOTE_ADDR": conn.host, "REMOTE_PORT": conn.port}, status, detail)
-        conn.environ = None
-        conn.keep_alive = False
-        conn.close_reason = reason
-        self.finish(conn, refusal(status, detail, self.date, head_only), False, leading=False)
-
-    def end(self, conn: Connection, reason: str) -> None:
-        """Closes after a complete response, so that the client can read it (RFC 9112 section 9.6). Owner."""
-        finished = reason == "done" and conn.at >= len(conn.buffer)
-        if finished or conn.reset or reason in NOBODY_THERE:
-            if conn.reset:
-                shut_down_writing(conn.fd, reset=True)
-            self.close(conn, reason)
-            return
-        conn.close_reason = reason
-        conn.buffer = b""
-        conn.at = 0
-        shut_down_writing(conn.fd, reset=False)
-        conn.expires = clock() + LINGER_S
-        self.hand_back(conn, READ, LINGERING)
-
-    def close(self, conn: Connection, reason: str) -> None:
-        """Closes now and counts `reason`. Owner."""
-        if conn.state == CLOSED:
-            return
-        conn.state = CLOSED
-        self.closed.add(reason)
-        self.reader.forget(conn)
-        if conn.pending:
-            conn.drop_pending(self.plan.on_error)
-        fd, conn.fd = conn.fd, -1  # whoever still holds the connection must not reach its successor
-        self.conns.pop(fd, None)
-        if conn.mode and not self.done:
-            # Closing alone is not enough: a forked child of the application may share the open file.
-            try:
-                self.poller.remove(fd)
-            except (OSError, ValueError):
-                pass
-        os.close(fd)
-        if self.stopping or self.full:
-            self.poller.wake()  # somebody waits for this
-
-    def on_bug(self, conn: Connection, error: BaseException) -> None:
-        """A fault of vivace itself: it costs the connection, and nothing else. Owner."""
-        if not self.done:  # else it came too late, which is no fault
-            self.plan.on_error(error)
-        try:
-            self.close(conn, "stopping" if self.done else "bug")
-        except Exception as second:
-            self.plan.on_error(second)
 
     def on_crash(self, error: BaseException) -> None:
         """What a pooled thread raised outside a request."""
         self.plan.on_error(error)
+
+
+def streams(conn: Connection) -> bool:
+    """Whether the application reads the body of the request itself, as it arrives."""
+    return conn.incoming is not None and conn.incoming.spool is None

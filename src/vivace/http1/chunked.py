@@ -30,8 +30,8 @@ TRAILERS_BYTES_MAX = 16384
 TRAILERS_MAX = 100
 
 _HEXDIGITS = b"0123456789abcdefABCDEF"
-# Changes every byte that is no hexadecimal digit; see fields.CONTROLS.
-_OTHERS = bytes(byte if byte in _HEXDIGITS else ord("?") for byte in range(256))
+# Changes every byte that is no hexadecimal digit, to one that is; see fields.CONTROLS.
+_OTHERS = bytes(byte if byte in _HEXDIGITS else ord("0") for byte in range(256))
 # RFC 9112 section 7.1.1, BWS being what a recipient must accept (RFC 9110 section 5.6.3):
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ); chunk-ext-val = token / quoted-string
 _QUOTED = r'"(?:[^"\\]|\\.)*"'

@@ -59,7 +59,7 @@ DROPPED = 4  # never reaches environ
 # line -> (environ key, value), of valid lines only: found here, a line needs no other check.
 lines: dict[bytes, tuple[str, str]] = {}
 # name as sent -> (environ key, oddity)
-_names: dict[bytes, tuple[str, int]] = {}
+names: dict[bytes, tuple[str, int]] = {}
 # environ key -> lines of it that may still be kept; negative: not kept although there was no room
 _room: dict[str, int] = {}
 
@@ -70,14 +70,14 @@ def read_new(new: list[bytes], entries: list[Any]) -> int:
     Returns the oddities of these lines, or-ed. Raises Refused 400.
     """
     oddities = 0
-    names = _names.get
+    known_name = names.get
     for index, entry in enumerate(entries):
         if entry is None:
             line = new[index]
             if line.translate(CONTROLS) != line:
                 raise Refused(400, "a field line holds a control character, or CR or LF alone (RFC 9110 section 5.5)")
             name, colon, value = line.partition(b":")
-            key, odd = (colon and names(name)) or _learn(name, colon)
+            key, odd = (colon and known_name(name)) or _learn(name, colon)
             entries[index] = entry = (key, value.strip(b" \t").decode("latin-1"))
             oddities |= odd or _keep(line, entry)
     return oddities
@@ -86,7 +86,14 @@ def read_new(new: list[bytes], entries: list[Any]) -> int:
 def oddity(line: bytes) -> int:
     """What is odd about a line that `read_new` has read."""
     name = line.partition(b":")[0]
-    return (_names.get(name) or _learn(name, b":"))[1]
+    return (names.get(name) or _learn(name, b":"))[1]
+
+
+def varies(line: bytes) -> bool:
+    """Whether lines of this one's name are not kept, for their name or because there are too many of them."""
+    name = line.partition(b":")[0]
+    key, odd = names.get(name) or _learn(name, b":")
+    return odd & PRIVATE != 0 or _room.get(key, 0) < 0
 
 
 def is_private(name: str) -> bool:
@@ -94,10 +101,15 @@ def is_private(name: str) -> bool:
     return any(part in name for part in _NEVER_KEPT)
 
 
+def is_credential(name: str) -> bool:
+    """Whether values of this (lower-case) field name tell one user from another."""
+    return any(part in name for part in (*_CREDENTIALS, *_IDENTITIES))
+
+
 def forget() -> None:
     """Empty the caches."""
     lines.clear()
-    _names.clear()
+    names.clear()
     _room.clear()
 
 
@@ -132,9 +144,9 @@ def _learn(name: bytes, colon: bytes) -> tuple[str, int]:
         key = "HTTP_" + key
     known = (key, odd)
     if len(name) <= NAME_BYTES_MAX:
-        if len(_names) >= NAMES_MAX:
+        if len(names) >= NAMES_MAX:
             forget()
-        _names[name] = known
+        names[name] = known
     return known
 
 

@@ -35,7 +35,7 @@ NAMES_MAX = 1024
 
 # wsgiref.util.is_hop_by_hop, which PEP 3333 ("Other HTTP Features") calls a fatal error, with the
 # registered spelling of Trailer, and the name old proxies gave to Connection.
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     (
         "connection",
         "keep-alive",
@@ -206,7 +206,7 @@ class ResponseHeads:
         if is_token(name) is None:
             raise ApplicationError(f"the name of a header is not a token (RFC 9110 section 5.1): {name!r}")
         lower = name.lower()
-        if lower in _HOP_BY_HOP:
+        if lower in HOP_BY_HOP:
             raise ApplicationError(f"the header {name} belongs to the connection, which is the server's (PEP 3333)")
         meaning = _MEANINGS.get(lower, _PRIVATE if is_private(lower) else 0)
         read = (meaning, b"%b: " % name.encode("latin-1"))

@@ -1,4 +1,4 @@
-"""Reason phrases, and the whole response that refuses a request (RFC 9110 section 15).
+"""Reason phrases, and the whole responses that no application makes (RFC 9110 section 15).
 
 Must not know: why a request is refused. `Refused` carries the status and the sentence.
 """
@@ -70,11 +70,11 @@ REASONS = {
 }
 
 
-def refusal(status: int, detail: str, date: bytes, head_only: bool = False) -> bytes:
+def refusal(status: int, detail: str, fields: bytes, head_only: bool = False) -> bytes:
     """The complete response to a request that is not served; the connection closes after it.
 
-    `date` is a whole Date line with its CRLF, or b"". With `head_only` (the request was HEAD) the body is left out and
-    its length still told (RFC 9110 section 9.3.2).
+    `fields`: the Date line and others, each with its CRLF, or b"". With `head_only` (the request was HEAD) the body is
+    left out and its length still told (RFC 9110 section 9.3.2).
     """
     reason = REASONS.get(status, "Error")
     # RFC 9110 section 15.6.4: when to come again.
@@ -84,4 +84,12 @@ def refusal(status: int, detail: str, date: bytes, head_only: bool = False) -> b
         f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n{retry}"
     ).encode("latin-1")
-    return head + date + (b"\r\n" if head_only else b"\r\n" + body)
+    return head + fields + (b"\r\n" if head_only else b"\r\n" + body)
+
+
+def moved(status: str, location: str, fields: bytes) -> bytes:
+    """The complete response that sends a client to `location`, ASCII (RFC 9110 section 15.4); the connection closes.
+
+    `fields` as in `refusal`."""
+    head = f"HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n"
+    return head.encode("ascii") + fields + b"\r\n"

@@ -37,8 +37,8 @@ RequestLine = tuple[dict[str, str], str, int]
 # Of valid lines without a query only: found here, a request line needs no other check.
 kept: dict[bytes, RequestLine] = {}
 
-# Changes what no ordinary request line holds; see fields.CONTROLS. (A method may hold "#", and none does.)
-_STRANGERS = bytes(byte if 0x20 <= byte < 0x7F and byte != ord("#") else ord("\n") for byte in range(256))
+# Changes every byte that no ordinary request line holds; see fields.CONTROLS. (A method may hold "#", and none does.)
+_STRANGERS = bytes(byte if 0x20 <= byte < 0x7F and byte != ord("#") else ord("?") for byte in range(256))
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # nothing to check, no flag
 
 # Patterns that are seldom needed are compiled when they are.
@@ -74,7 +74,7 @@ def read_request_line(line: bytes) -> RequestLine:
         target, authority = _other_form(method, target)
     path, mark, query = target.partition("?")
     if "%" in path:
-        path = _unescape(path)
+        path = unescape(path)
     keys = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path if target != "*" else "",
@@ -156,7 +156,7 @@ def _is_ipv6(text: str) -> bool:
     return all(re.fullmatch(_H16, group) for group in groups) and (count <= 7 if gap else count == 8)
 
 
-def _unescape(path: str) -> str:
+def unescape(path: str) -> str:
     """Percent-decode a path to bytes, shown as latin-1 (PEP 3333, RFC 3875 section 4.1.5)."""
     if _is_escaped(path) is None:
         raise Refused(400, "a percent-escape in the path is malformed (RFC 3986 section 2.1)")

@@ -41,7 +41,18 @@ class Address:
 class Listener:
     """A socket that accepts, and what a client and an application may be told about it."""
 
-    __slots__ = ("borrowed", "owned", "path", "server_name", "server_port", "socket", "text")
+    __slots__ = (
+        "borrowed",
+        "owned",
+        "path",
+        "redirects",
+        "server_name",
+        "server_port",
+        "shared",
+        "socket",
+        "spec",
+        "text",
+    )
 
     def __init__(self, sock: socket.socket, text: str, server_name: str, server_port: str) -> None:
         self.socket = sock
@@ -55,6 +66,16 @@ class Listener:
         """Bound here: what waits in its queue is served before it closes, for nobody else will."""
         self.borrowed = True
         """The socket object is the caller's and stays open."""
+        self.spec = ""
+        """The setting that asked for it, to find it again by."""
+        self.shared = False
+        """Other processes accept from the same queue."""
+        self.redirects = False
+        """Everybody who comes here is sent on to the listeners that speak TLS."""
+
+    @property
+    def is_unix(self) -> bool:
+        return self.text.startswith("unix:")
 
 
 def parse_address(text: str) -> Address:
@@ -78,6 +99,8 @@ def _split_host(text: str) -> tuple[str, str]:
     """(host, port) of host:port, [::1]:port, host, [::1] and port alone."""
     if not text:
         raise SettingError("bind '' names no address; write host:port, such as 127.0.0.1:8000")
+    if text.startswith(("/", "./", "../")):
+        raise SettingError(f"bind {text!r} is a path; write unix:{text} for a Unix socket")
     if "/" in text:
         raise SettingError(
             f"bind {text!r}: write host:port, such as 127.0.0.1:8000, without http:// and without a path"
@@ -99,13 +122,18 @@ def _split_host(text: str) -> tuple[str, str]:
     return host, port
 
 
-def open_listener(address: Address, *, backlog: int, unix_mode: int | None = None, unix_owner: str = "") -> Listener:
-    """Opens, binds and listens. `unix_owner` is "user", "user:group" or ":group". Raises SettingError."""
+def open_listener(
+    address: Address, *, backlog: int, unix_mode: int | None = None, unix_owner: str = "", reuse_port: bool = False
+) -> Listener:
+    """Opens, binds and listens. `unix_owner` is "user", "user:group" or ":group". Raises SettingError.
+
+    `reuse_port`: a TCP address is only bound, so that `twin` can listen there, in each of several processes.
+    """
     if address.kind == "unix":
         return _open_unix(address, backlog, unix_mode, unix_owner)
     if address.kind == "fd":
         return _inherited(address.port, address.text, backlog)
-    return _open_tcp(address, backlog)
+    return _open_tcp(address, backlog, reuse_port)
 
 
 def adopt(sock: socket.socket, *, backlog: int | None = None) -> Listener:
@@ -203,13 +231,36 @@ def _inherited(fd: int, text: str, backlog: int) -> Listener:
     return listener
 
 
-def _open_tcp(address: Address, backlog: int) -> Listener:
+def twin(listener: Listener, *, backlog: int) -> None:
+    """Gives `listener` a socket of its own at the same address (SO_REUSEPORT, socket(7)). Raises SettingError."""
+    before = listener.socket
+    sock = socket.socket(before.family, before.type, before.proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.family == socket.AF_INET6:
+            only = before.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind(before.getsockname())
+        adopt(sock, backlog=backlog)
+    except OSError as error:
+        sock.close()
+        raise SettingError(f"reuse_port: {listener.text} cannot be bound again ({error.strerror})") from None
+    before.close()
+    listener.socket = sock
+
+
+def _open_tcp(address: Address, backlog: int, reuse_port: bool) -> Listener:
     try:
         found = socket.getaddrinfo(
             _plain_host(address.host), address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError) as error:
-        raise SettingError(f"bind {address.text!r}: no address for host {address.host!r} ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(
+            f"bind {address.text!r}: no address for host {address.host!r} ({reason}); give an address of this machine, "
+            "such as 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from None
     if not address.host:
         # Every interface: the IPv6 wildcard that also takes IPv4, where the system has IPv6.
         found.sort(key=lambda row: row[0] != socket.AF_INET6)
@@ -224,8 +275,10 @@ def _open_tcp(address: Address, backlog: int) -> Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(address.host)))
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(name)
-            return _own(adopt(sock, backlog=backlog))
+            return _own(adopt(sock, backlog=None if reuse_port else backlog))
         except OSError as error:
             sock.close()
             failure = error

@@ -5,7 +5,9 @@ wakes it from another thread. It knows descriptors and nothing of what they carr
 
 Rules:
 
-* A mode is exactly one of `READ`, `WRITE` and `AWAY`. `AWAY` is for a connection that a thread is busy
+* A mode is exactly one of `READ`, `WRITE`, `AWAY` and `SHARED`. `SHARED` is for a listener that several processes wait
+  at: where the system can, one of them is woken and not all (EPOLLEXCLUSIVE, epoll_ctl(2)); it is added and removed,
+  never changed. `AWAY` is for a connection that a thread is busy
   with: nothing is reported, except at most once that the peer hung up (where the system can tell).
 * Readiness is level-triggered: what was reported and not consumed is reported again. So a thread may
   drop a batch of events half-way, and nobody loses one.
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 READ = 1
 WRITE = 2
 AWAY = 3
+SHARED = 4
 
 EVENTS_MAX = 256
 """Events taken in one call: 1,023, Python's default, makes each call allocate 12 KiB."""
@@ -51,6 +54,7 @@ class EpollPoller:
             select.EPOLLIN,
             select.EPOLLOUT,
             select.EPOLLRDHUP | select.EPOLLONESHOT,
+            select.EPOLLIN | getattr(select, "EPOLLEXCLUSIVE", 0),
         )
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self.wake_fd, select.EPOLLIN)
@@ -128,7 +132,7 @@ class SelectPoller(_PipePoller):
     def add(self, fd: int, mode: int) -> None:
         if fd >= FD_SETSIZE:
             raise OSError(errno.EMFILE, f"select() cannot watch a descriptor above {FD_SETSIZE - 1}")
-        self._modes[fd] = mode
+        self._modes[fd] = READ if mode == SHARED else mode
         self.wake()
 
     change = add
@@ -173,6 +177,7 @@ class KqueuePoller(_PipePoller):
             self._queue.control([select.kevent(fd, filters[mode], flags)], 0)  # type: ignore[attr-defined, unused-ignore]
 
     def add(self, fd: int, mode: int) -> None:
+        mode = READ if mode == SHARED else mode
         self._modes[fd] = mode
         self._set(fd, mode, select.KQ_EV_ADD)  # type: ignore[attr-defined, unused-ignore]
 

@@ -7,21 +7,21 @@ Rules
   those which compute do not all want the GIL at once.
 * Up: the first call of a route nobody knows is believed at once. A known route needs two slow calls within
   FORGET_SAMPLES: one is a collection of garbage, a page fault, a neighbour.
-* Down: after a run of cheaper calls. Each return makes the next run four times as long, so that a route with two
-  faces (cache hit, cache miss) comes to rest where its slow face belongs.
+* Down: after a run of cheaper calls. Each return makes the next run four times as long, and from the first one on the
+  calls must be cheaper by a margin: a route with two faces (cache hit, cache miss) comes to rest where its slow face
+  belongs, one whose first call was only cold does not stay there.
 * Waiting for the GIL looks like blocking. Only that part of wall - CPU counts which the others' computing cannot
   explain, so the mistake is always to let in fewer at once.
 * Where most newcomers turned out slow, the next newcomer starts off the loop's thread.
+* Must not know sockets, clocks, threads, requests. It never acts; the loop does.
 
-Must not know: sockets, clocks, threads, requests. It never acts; the loop does.
-
-Threads: `observe` and `overtaken` are called by the thread that ran the call, or the monitor, without a lock.
-Every field is one number; a lost update costs one sample.
+Threads: `observe` and `overtaken` by the thread that ran the call, or the monitor, without a lock: a lost update of a
+field, each one number, costs one sample.
 """
 
 from __future__ import annotations
 
-INLINE, POOL, HEAVY = 0, 1, 2
+from vivace.schedule.route import CLEAN_SAMPLES, HEAVY, INLINE, LOOP, POOL, Route
 
 # What is slow. A hand-off to an idle pooled thread costs 27-33 us of CPU, so what it saves must be several times that.
 QUICK_S = 0.0005
@@ -29,8 +29,9 @@ QUICK_S = 0.0005
 BLOCKED_S = 0.0005
 """Blocked time from which a call is better off the loop's thread, if it is BLOCKED_SHARE of what the call takes."""
 BLOCKED_SHARE = 0.2
-HEAVY_S = 0.0005
-"""CPU time from which a call stands back behind the quick ones."""
+HEAVY_S = 0.0007
+"""CPU time from which a call stands back behind the quick ones. The lane costs 60 us a call (a hello forced into it: 82
+us, 24 on the fast path), and what frameworks need for a hello on a slow machine, 0.3 to 0.6 ms, is not worth that."""
 AWAY_S = 0.005
 """Time from which one call on the loop's thread stalls it for longer than sharing the GIL with it would. Measured, 8
 keep-alive clients, switch interval 0.2 ms, p50 of the quick ones with a heavy call of 1, 3 or 10 ms always running:
@@ -45,11 +46,12 @@ CLIP = 8.0  # a sample counts for at most this many times the mean (and two tick
 NEW_SAMPLES = 4  # quick ones after which a new route is no longer watched
 FORGET_SAMPLES = 64  # ... after which one slow one is forgotten
 CROWDED = 0.25  # what a slow one counts for while others compute: it may have waited for a GIL whose owner had no core
-CLEAN_SAMPLES = 16  # cheaper ones in a row that first bring a route down
 CLEAN_GROWTH = 4  # ... and how many times more the next time
 CLEAN_SAMPLES_MAX = 1024
+CLEAN_SAMPLES_HEAVY = 64  # ... at level 1, where a mistake costs an order and no stall, and each watched call 3%
 DOUBT_MAX = 255  # slow calls that may go by before a route is watched again
-RETURN = 2.0  # a call counts as cheaper only if it still would after costing this many times as much
+RETURN = 2.0  # once a route has returned, a call counts as cheaper only if it would be at so many times its cost
+RETURN_HEAVY = 1.25  # ... at level 1, which costs a tenth of such a call, and a mistake an order and no stall
 NEWCOMERS_SLOW = 0.5  # part of the newcomers that were slow from which the next one starts off the loop's thread
 
 # The heavy lane.
@@ -61,94 +63,29 @@ SLACK = 2.0  # see _share
 SHARE_MIN = 1 / 64  # below this share of the GIL a call need not wait for its turn
 
 # Trials whether calls that compute can do so side by side, in samples.
-TWIN_SAMPLES = 8  # before the first; CLEAN_GROWTH times as many before each further one
 TWIN_TRIAL = 4  # side by side, of one trial
 TWIN_STRETCH = 1.3  # wall / CPU of each up to which they did not wait for each other
 TWIN_STRETCH_MAX = 1.6  # ... and the mean from which they do after all
-
-
-class Route:
-    """One route template and what it has cost so far. The loop and the runner read the first five."""
-
-    __slots__ = (
-        "allowance_s",
-        "away",
-        "blocked_s",
-        "clean",
-        "clean_needed",
-        "cpu_s",
-        "doubt",
-        "frees",
-        "ignore",
-        "lane",
-        "level",
-        "name",
-        "overtakes",
-        "peak",
-        "samples",
-        "share",
-        "strikes",
-        "suspected",
-        "twin_next",
-        "twin_trial",
-        "twin_wait",
-        "wall_s",
-        "watch",
-    )
-
-    def __init__(self, name: str, allowance_s: float) -> None:
-        # read by the loop, the runner and the monitor
-        self.name = name
-        self.lane = INLINE
-        self.away = 0.0
-        """HEAVY only. 0: inline. Else on a pooled thread, and the share of the GIL it books there: 1 is alone."""
-        self.watch = True
-        """Whether to read the thread's CPU time around the next call."""
-        self.allowance_s = allowance_s
-        """Inline: a call that has run this long is overtaken. Away: it no longer holds up those behind it."""
-        # moving averages, seconds
-        self.wall_s = 0.0
-        self.cpu_s = 0.0
-        self.blocked_s = 0.0
-        self.samples = 0
-        self.share = 0.0  # of the GIL, before what `away` makes of it
-        # hysteresis
-        self.level = 0
-        self.strikes = 0.0  # samples above the level; each other one takes 1 / FORGET_SAMPLES away
-        self.suspected = False  # watched because a call was slow while nobody watched
-        self.doubt = 0  # slow calls that the next suspicion takes, beyond one
-        self.ignore = 0  # ... and how many of them are still to come
-        self.overtakes = 0  # calls overtaken since one ended
-        self.clean = 0  # samples below the level (at level 0: at it), in a row
-        self.peak = 0  # the highest level among those
-        self.clean_needed = CLEAN_SAMPLES
-        # does its computing release the GIL?
-        self.frees = False
-        self.twin_wait = self.twin_next = TWIN_SAMPLES  # samples to the next trial, and from there to the one after
-        self.twin_trial = 0  # samples left of the present one
-
-    def __repr__(self) -> str:
-        lane = ("inline", "pool", "heavy")[self.lane]
-        return (
-            f"<Route {self.name!r} {lane} away={self.away:.2f} n={self.samples}"
-            f" ms: wall={self.wall_s * 1e3:.3f} cpu={self.cpu_s * 1e3:.3f} blocked={self.blocked_s * 1e3:.3f}>"
-        )
 
 
 class Policy:
     """Decides lanes. `lanes`: "learn", "pool" (all calls on pooled threads), "inline" (none, ever).
 
     `tick_s`: how often the monitor looks. `gil`: whether there is one. `cores`: those this process may use.
+    `metered`: somebody wants to know what slow calls spend their time on, even where nothing follows from it.
     """
 
-    def __init__(self, *, tick_s: float, gil: bool, lanes: str = "learn", cores: int = 1) -> None:
+    def __init__(
+        self, *, tick_s: float, gil: bool, lanes: str = "learn", cores: int = 1, metered: bool = False
+    ) -> None:
         if lanes not in ("learn", "pool", "inline"):
             raise ValueError(f"lanes must be learn, pool or inline, not {lanes!r}")
         self.tick_s = tick_s
         self.gil = gil
         self.lanes = lanes
         self.cores = cores
-        self.quick_s = QUICK_S if lanes == "learn" else float("inf")
+        self.metered = metered
+        self.quick_s = QUICK_S if lanes == "learn" or metered else float("inf")
         self.newcomers_slow = 0.0
         """Moving average over first calls: 1 where one belonged off the loop's thread, else 0."""
         self.newcomers_share = 0.0
@@ -171,7 +108,10 @@ class Policy:
         On a noisy machine that is mostly a neighbour's doing. Each time the watching finds nothing, twice as many slow
         calls must come before the next one, unless they are slow beyond doubt.
         """
-        if self.lanes != "learn" or (route.ignore > 0 and wall_s < self.tick_s):
+        if self.lanes != "learn":
+            route.watch = self.metered and route.lane != LOOP
+            return
+        if route.lane == LOOP or (route.ignore > 0 and wall_s < self.tick_s):
             route.ignore -= 1
             return
         route.overtakes = 0
@@ -186,6 +126,7 @@ class Policy:
         `concurrency`: how many computed at the same time, this one included; see the function of that name.
         """
         if self.lanes != "learn":
+            route.watch = self.metered and wall_s > QUICK_S
             return
         route.overtakes = 0
         blocked_s = self._blocked_s(route, wall_s, cpu_s, concurrency)
@@ -200,19 +141,20 @@ class Policy:
             self._dearer(route, CROWDED if concurrency > 1.0 else 1.0)
         else:
             route.strikes = max(0.0, route.strikes - 1.0 / FORGET_SAMPLES)
+            margin = 1.0
+            if route.clean_needed > CLEAN_SAMPLES:
+                margin = RETURN if route.level == 2 else RETURN_HEAVY
             if route.level == 0:
                 self._quick(route)
-            elif self._level((wall_s - cpu_s) * RETURN, cpu_s * RETURN) < route.level:
+            elif self._level((wall_s - cpu_s) * margin, cpu_s * margin) < route.level:
                 self._cheaper(route, level)
-            else:
+            elif level == route.level:
                 route.clean = route.peak = 0
         if route.level == 2:
             if cpu_s > AWAY_S and self.gil and self.cores > 1:
                 self._try_twins(route, wall_s, cpu_s, concurrency)
             share = self._share(route.cpu_s, route.blocked_s)
-            if not first:
-                share = route.share + (share - route.share) * ALPHA_SHARE
-            self._off_loop(route, share)
+            self._off_loop(route, share if first else route.share + (share - route.share) * ALPHA_SHARE)
         elif route.level == 1:
             route.allowance_s = self.tick_s + ALLOWANCE * route.wall_s
 
@@ -223,7 +165,7 @@ class Policy:
         and not once a call. `cpu_s`: its thread's CPU time within `elapsed_s`, None if it was not read.
         `crowded`: whether others may have been computing (`HeavyQueue.rivals` is not 0).
         """
-        if self.lanes != "learn":
+        if self.lanes != "learn" or route.lane == LOOP:
             return
         route.overtakes += 1
         route.watch = True
@@ -264,9 +206,7 @@ class Policy:
         own_s = max(0.0, blocked_s) + cpu_s
         if own_s > AWAY_S or (blocked_s > BLOCKED_S and blocked_s > own_s * BLOCKED_SHARE):
             return 2
-        if cpu_s > HEAVY_S:
-            return 1 if self.gil else 2
-        return 0
+        return (1 if self.gil else 2) if cpu_s > HEAVY_S else 0
 
     def _share(self, cpu_s: float, blocked_s: float) -> float:
         """The share of the GIL that a call off the loop's thread books, 1 / (calls of its kind at once).
@@ -306,8 +246,7 @@ class Policy:
         return strikes > 1.0 or (strikes == 1.0 and route.clean_needed > CLEAN_SAMPLES * CLEAN_GROWTH)
 
     def _dearer(self, route: Route, weight: float) -> None:
-        route.clean = route.peak = 0
-        route.doubt = 0
+        route.clean = route.peak = route.doubt = 0
         route.strikes += weight
         if self._convinced(route, route.strikes):
             level = self._level(route.blocked_s, route.cpu_s)
@@ -318,9 +257,10 @@ class Policy:
     def _cheaper(self, route: Route, level: int) -> None:
         route.clean += 1
         route.peak = max(route.peak, level)
-        if route.clean >= route.clean_needed:
+        most = CLEAN_SAMPLES_MAX if route.level == 2 else CLEAN_SAMPLES_HEAVY
+        if route.clean >= min(most, route.clean_needed):
             self._settle(route, route.peak)
-            route.clean_needed = min(CLEAN_SAMPLES_MAX, route.clean_needed * CLEAN_GROWTH)
+            route.clean_needed = max(route.clean_needed, min(most, route.clean_needed * CLEAN_GROWTH))
             route.clean = route.peak = 0
             route.strikes = 0.0
 

@@ -52,7 +52,9 @@ class Pool:
         threads_max: int,
         idle_s: float,
         name: str = "vivace",
+        on_starved: Callable[[int], None] | None = None,
     ) -> None:
+        """`on_starved(threads there are)` is called where the system starts no further one."""
         self.waiting: deque[Any] = deque()
         """Jobs that no thread has taken yet, oldest first."""
         self.total = 0
@@ -62,9 +64,12 @@ class Pool:
         self._threads_max = threads_max + 1
         self._idle_s = idle_s
         self._name = name
+        self._on_starved = on_starved
         self._idle: list[_Worker] = []
         self._guard = threading.Lock()
         self._ending = False
+        self._leaving = 0
+        """Threads that are to end after their job: there are too many."""
         self._started = 0
 
     @property
@@ -77,16 +82,55 @@ class Pool:
         self.waiting.append(job)
         self._match()
 
-    def promote(self) -> None:
-        """Has another thread lead: an idle one, or a new one even above the limit."""
+    def promote(self) -> bool:
+        """Has another thread lead: an idle one, or a new one even above the limit. False: the first that comes free."""
         try:
             worker = self._idle.pop()
         except IndexError:
-            if not self._start(_LEAD):
-                self.waiting.appendleft(_LEAD)  # the system gives no more threads: the first free one leads
-            return
+            if self._start(_LEAD):
+                return True
+            self.waiting.appendleft(_LEAD)  # the system gives no more threads
+            return False
         worker.job = _LEAD
         worker.lock.release()
+        return True
+
+    def expire(self, late: Callable[[Any], bool | None]) -> list[Any]:
+        """Takes out the jobs at the head of the queue that are `late`, oldest first. Leader.
+
+        Those of which `late` says None have no deadline: they stay, and say nothing of those behind them.
+        """
+        waiting = self.waiting
+        gone: list[Any] = []
+        stay: list[Any] = []
+        while True:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                break
+            is_late = None if job is _LEAD else late(job)
+            if is_late:
+                gone.append(job)
+                continue
+            stay.append(job)
+            if is_late is not None:
+                break
+        if stay:
+            waiting.extendleft(reversed(stay))
+            self._match()  # a thread may have looked while the queue seemed empty
+        return gone
+
+    def retry(self) -> None:
+        """Looks again for threads where the system gave none. Leader, now and then."""
+        if self.waiting:
+            self._match()
+
+    def resize(self, threads_max: int) -> None:
+        """Another limit from now on. Where there are more threads, so many end when their call is done. Leader."""
+        with self._guard:
+            self._threads_max = threads_max + 1
+            self._leaving = max(0, self.total - self._threads_max)
+        self._match()
 
     def end(self) -> None:
         """Idle threads end now, the others when their call is done. Does not wait for them."""
@@ -98,6 +142,16 @@ class Pool:
                 break
             worker.job = _END
             worker.lock.release()
+
+    def excuse(self) -> None:
+        """A thread does not come back from its job: another one may take its place. Any thread."""
+        self._forgo()
+        self._match()
+
+    def welcome(self) -> None:
+        """That thread has come back, and counts again. Called on it."""
+        with self._guard:
+            self.total += 1
 
     def _match(self) -> None:
         """Brings waiting jobs and threads together, until one of them runs out. Any thread."""
@@ -141,14 +195,25 @@ class Pool:
         with self._guard:
             self.total -= 1
 
+    def _leave(self) -> bool:
+        """Whether this thread is one too many."""
+        with self._guard:
+            if not self._leaving or self.total <= self._threads_max:
+                self._leaving = 0
+                return False
+            self._leaving -= 1
+            return True
+
     def _launch(self, job: Any) -> bool:
         """Starts the thread that was counted already."""
         self._started += 1
         name = f"{self._name}-{self._started}"
         try:
             threading.Thread(target=self._work, args=(_Worker(job),), name=name, daemon=True).start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self._forgo()
+            if self._on_starved is not None:
+                self._on_starved(self.total)
             return False
         return True
 
@@ -171,6 +236,8 @@ class Pool:
     def _next(self, worker: _Worker) -> bool:
         """Puts the next job into `worker`, waiting for one if need be; False: the thread is to end."""
         idle, waiting = self._idle, self.waiting
+        if self._leaving and self._leave():
+            return False
         try:
             worker.job = waiting.popleft()
             return True

@@ -88,7 +88,10 @@ class Spool:
         """Lets go of what was collected."""
         self._blocks.clear()
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError:
+                pass  # what a full disk has not taken is not missed any more; the descriptor is closed all the same
 
 
 class BodyStream(io.RawIOBase):

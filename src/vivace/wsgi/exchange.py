@@ -6,8 +6,9 @@ The sink (a connection, or a test's list) has:
 * `put(data, last)`: transmits now what the peer takes; keeps the rest, and waits if that is much and not the last of
   the response; raises `PeerGone`;
 * `put_pair(head, block, last)`: the same for two buffers without joining them;
-* `gone`: whether the client has left, or sends its body too slowly;
-* `put_file(head, file, region)`: the same for a part of a file; calls `file.close()` itself, later.
+* `gone`: whether the client has left, sends its body too slowly, or is answered already (a time limit);
+* `put_file(head, file, fd, pieces, own)`: the same for pieces of a file (`files.FileParts`); calls `file.close()`
+  itself, later. `own`: until then nobody else closes `fd`.
 
 Rules:
 
@@ -24,10 +25,10 @@ Must not know: sockets, threads, clocks, settings, other requests.
 
 from __future__ import annotations
 
-from vivace.errors import ApplicationError, PeerGone
+from vivace.errors import ApplicationError, PeerGone, RequestTimeout
 from vivace.http1.head import CHUNKED
 from vivace.http1.response import NO_BODY, UNTIL_CLOSE
-from vivace.wsgi.files import FileWrapper
+from vivace.wsgi.files import FileParts, FileWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vivace.http1.response import ResponseHeads
+    from vivace.wsgi.files import Piece
 
 JOIN_BYTES_MAX = 65536
 """Up to this size head and block are joined into one buffer: the copy costs less than a second buffer does."""
@@ -73,6 +75,7 @@ class Exchange:
         "framing",
         "headers",
         "keep",
+        "rest",
         "sink",
         "status",
     )
@@ -105,6 +108,8 @@ class Exchange:
     """Bytes of a body with a Content-Length that are still to come, once the head is out."""
     keep: bool
     """Whether the connection may carry another request, once the head is out."""
+    rest: bytes
+    """What is still to be sent of a complete response, while its body is closed."""
 
     def run(self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> tuple[bytes, bool]:
         """Calls `app`; returns (bytes still to be sent, whether the connection may carry another request).
@@ -156,24 +161,32 @@ class Exchange:
             raise ApplicationError("write() was called after the end of its request")
         self._put_block(data, None)
 
+    def use_heads(self, heads: Any) -> None:
+        """The head is encoded by `heads`, of the kind of ResponseHeads, from now on."""
+        self._heads = heads
+
     # The body.
 
     def _respond(self, environ: dict[str, Any], body: Any) -> tuple[bytes, bool]:
         """Every body but the commonest; closes it in every case."""
         try:
-            if type(body) is FileWrapper and self.framing is None and (region := body.region()) is not None:
-                head, count = self._encode_file(region[2])
-                if count is None:
-                    last = head
-                else:
-                    file, body = Closer(self, environ, body), None  # the sink closes it, when the last byte is out
-                    self.sink.put_file(head, file, (region[0], region[1], count))
-                    last = b""
-            elif type(body) is list or type(body) is tuple:
+            kind = type(body)
+            if kind is list or kind is tuple:
                 block = b"".join([self._checked(block) for block in body])
                 last = self._whole(block)
+            elif (
+                (kind is FileWrapper or kind is FileParts)
+                and self.framing is None
+                and (found := body.pieces()) is not None
+            ):
+                last, pieces = self._encode_file(environ, found[1], kind is FileWrapper)
+                if pieces:
+                    file, body = Closer(self, environ, body), None  # the sink closes it, when the last byte is out
+                    self.sink.put_file(last, file, found[0], pieces, kind is FileParts)
+                    last = b""
             else:
                 last = self._stream(body)
+            self.rest = last
         except BaseException as error:
             try:
                 return self._fail(environ, error)
@@ -203,8 +216,9 @@ class Exchange:
 
     def _stream(self, body: Iterable[bytes]) -> bytes:
         """An iterable: each block is put before the next is asked for."""
+        # Asked of the type first: most frameworks' iterables have no length, and an exception costs ten times as much.
         try:
-            only = len(body) == 1  # type: ignore[arg-type]
+            only = hasattr(type(body), "__len__") and len(body) == 1  # type: ignore[arg-type]
         except TypeError:
             only = False
         for block in body:
@@ -252,16 +266,29 @@ class Exchange:
         else:
             self.sink.put(head + block, last)
 
-    def _encode_file(self, size: int) -> tuple[bytes, int | None]:
-        """The head of a file of `size` bytes, and how many of them are to be sent: None where there is no body."""
+    def _encode_file(self, environ: dict[str, Any], pieces: list[Piece], whole: bool) -> tuple[bytes, list[Piece]]:
+        """What goes out first for a file, and the pieces that follow: none where there is no body, or no file in it.
+
+        `whole`: `pieces` is one, the file as the application gave it; who asks for a part of it gets that.
+        """
+        if whole and self.status is not None and self.status[:3] == "200":
+            from vivace.wsgi.partial import narrow
+
+            self.status, self.headers, pieces = narrow(environ, self.status, self.headers, pieces, self.date)
+        size = sum([len(piece) if isinstance(piece, bytes) else piece[1] for piece in pieces])
         head, framing = self._encode(size)
         if framing == NO_BODY:
-            return head, None
+            return head, []
         if framing > size:
             self.framing = None
             raise ApplicationError(f"the file has {size} bytes left, but Content-Length says {framing}")
-        self.body_bytes = framing if framing >= 0 else size
-        return head, self.body_bytes
+        self.body_bytes = size
+        if type(pieces[0]) is bytes and len(pieces) == 1:
+            return head + pieces[0], []
+        if 0 <= framing < size:  # less than is left of the application's file
+            self.body_bytes = framing
+            pieces = [(pieces[0][0], framing)]
+        return head, pieces
 
     def _finish(self) -> bytes:
         if self.framing == CHUNKED:
@@ -291,12 +318,13 @@ class Exchange:
         self.keep = False
         if isinstance(error, PeerGone):
             raise error
-        if self.sink.gone and isinstance(error, OSError):
-            raise PeerGone from error  # what its input raised came back: nobody failed but the client
+        if isinstance(error, OSError | RequestTimeout) and self.sink.gone:
+            raise PeerGone from error  # what its input raised came back, or what ends a request that takes too long
         self._report(environ, error)
         answer = b""
         if self.framing is None:
             self.status = FAILED
+            self.headers = FAILED_HEADERS
             answer, framing, self.keep = self._heads.encode(
                 FAILED, FAILED_HEADERS, self.flags, len(FAILED_BODY), self.date
             )
@@ -320,6 +348,7 @@ class Exchange:
         try:
             close()
         except BaseException as error:
-            self._report(environ, error)
+            if not (isinstance(error, RequestTimeout) and self.sink.gone):
+                self._report(environ, error)
             if isinstance(error, KeyboardInterrupt):
                 raise

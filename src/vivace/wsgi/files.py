@@ -1,4 +1,5 @@
-"""`wsgi.file_wrapper`: a file as a response body (PEP 3333, "Optional Platform-Specific File Handling")."""
+"""Files as response bodies: `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"), and parts of
+one file with bytes between them."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ import stat
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    Piece = bytes | tuple[int, int]
+    """Bytes as they are, or (offset, bytes) of a file."""
 
 BLOCK_BYTES = 65536
 """What one read takes where the system cannot send the file itself; 8 KiB, the usual default, costs 8 times the
@@ -60,3 +65,36 @@ class FileWrapper:
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             return None  # files of size 0 may have content (proc(5)), and cost nothing to read if they have none
         return fd, offset, max(0, status.st_size - offset)
+
+    def pieces(self) -> tuple[int, list[Piece]] | None:
+        """(descriptor, what is sent of it) where the system can send it, else None."""
+        region = self.region()
+        return None if region is None else (region[0], [region[1:]])
+
+
+class FileParts:
+    """A body whose pieces are known: of one open, regular file, at least one, and bytes of any kind between them."""
+
+    __slots__ = ("_fd", "_pieces", "close")
+
+    def __init__(self, fd: int, pieces: list[Piece], close: Callable[[], None]) -> None:
+        """`close` is called once, when the last piece is out or cannot be sent."""
+        self._fd = fd
+        self._pieces = pieces
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The same by reading, for whoever stands between the server and this."""
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            offset, left = piece
+            while left and (block := os.pread(self._fd, min(left, BLOCK_BYTES), offset)):
+                yield block
+                offset += len(block)
+                left -= len(block)
+
+    def pieces(self) -> tuple[int, list[Piece]]:
+        """As `FileWrapper.pieces`."""
+        return self._fd, self._pieces
