@@ -1,0 +1,1 @@
+"""What a response is made of: codings of its body, and files."""
