@@ -8,7 +8,8 @@ usual one (POSIX utility conventions, GNU long options):
 
 Rules: pure; all mistakes are returned, none raised; abbreviations are not taken, so that a new option never
 changes what an old script means. An option given twice: the last one counts, except for a list, which
-collects.
+collects. gunicorn's spellings are understood, too: an option that is not in the settings table is looked for in
+that of `gunicorn`, which is imported only then.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from vivace.config.row import Row
 
 
-def read(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The values on the command line, by row name; the option that gave each; and the problems."""
+def read(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str], list[str]]:
+    """The values on the command line, by row name; the option that gave each; the problems; and the notes."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: list[str] = []
+    notes: list[str] = []
     options = _options()
     words = list(argv)
     words.reverse()  # so that pop() takes the next one
@@ -44,21 +46,24 @@ def read(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[str]
                 problems.append(f"{word}: a second application after {values['app']!r}; give one")
                 continue
         else:
-            found = _option(word, words, options, problems)
+            found = _option(word, words, options, problems, notes)
             if found is None:
                 continue
             row, spelled, text = found
         try:
-            if row.kind == "list":
-                value = kinds.checked(row, (*values.get(row.name, ()), text))
+            if spelled != "APP" and spelled not in options:
+                from vivace.config import gunicorn
+
+                values[row.name] = gunicorn.from_option(spelled, text, values.get(row.name))
+            elif row.kind == "list":
+                values[row.name] = kinds.checked(row, (*values.get(row.name, ()), text))
             else:
-                value = kinds.from_text(row, text)
+                values[row.name] = kinds.from_text(row, text)
         except ValueError as error:
             problems.append(f"{spelled}: {error}")
         else:
-            values[row.name] = value
             origins[row.name] = spelled
-    return values, origins, problems
+    return values, origins, problems, notes
 
 
 def _options() -> dict[str, tuple[Row, str]]:
@@ -77,22 +82,17 @@ def _options() -> dict[str, tuple[Row, str]]:
 
 
 def _option(
-    word: str, words: list[str], options: dict[str, tuple[Row, str]], problems: list[str]
+    word: str, words: list[str], options: dict[str, tuple[Row, str]], problems: list[str], notes: list[str]
 ) -> tuple[Row, str, str] | None:
     """The row that option `word` sets, its spelling and its text, taken from `words` if it stands apart."""
     name, equals, text = word.partition("=")
     if name not in options and not name.startswith("--") and name[:2] in options:
         name, equals, text = word[:2], "=", word[2:]
     if name not in options:
-        near = meant(name)
-        spelled = f"--no-{near.option[2:]}" if near and near.kind == "bool" and name[:5] == "--no-" else ""
-        hint = f"did you mean {spelled or near.option}?" if near else "see vivace --help"
-        problems.append(f"{name}: no such option; {hint}")
-        # What follows is most likely its value: it must not be taken for the application.
-        if not equals and words and not words[-1].startswith("-") and not (near and near.kind == "bool"):
-            words.pop()
-        return None
+        return _gunicorns(word, words, problems, notes)
     row, switch = options[name]
+    if name == "--proxy-protocol":
+        equals, text, switch = _mode(equals, text, words, switch)
     if switch:
         if not equals:
             return row, name, switch
@@ -100,7 +100,61 @@ def _option(
         return None
     if equals:
         return row, name, text
+    return _with_value(row, name, words, problems)
+
+
+def _with_value(row: Row, name: str, words: list[str], problems: list[str]) -> tuple[Row, str, str] | None:
+    """An option whose value is the next word."""
     if not words or (words[-1].startswith("-") and words[-1] != "-"):
         problems.append(f"{name}: the value is missing; give {kinds.expected(row)}")
         return None
     return row, name, words.pop()
+
+
+def _mode(equals: str, text: str, words: list[str], switch: str) -> tuple[str, str, str]:
+    """`--proxy-protocol`, a switch, may have gunicorn's value: the version of the header."""
+    from vivace.config.gunicorn_values import PROXY_MODES
+
+    if not equals and words and words[-1] in PROXY_MODES:
+        equals, text = "=", words.pop()
+    return ("=", PROXY_MODES[text], "") if equals and text in PROXY_MODES else (equals, text, switch)
+
+
+def _gunicorns(word: str, words: list[str], problems: list[str], notes: list[str]) -> tuple[Row, str, str] | None:
+    """As `_option`, for what the settings table does not have: a spelling of gunicorn's, or a mistake."""
+    from vivace.config import gunicorn
+
+    name, equals, text = word.partition("=")
+    if name not in gunicorn.OPTIONS and not name.startswith("--") and name[:2] in gunicorn.OPTIONS:
+        name, equals, text = word[:2], "=" if word[2:] else "", word[2:].removeprefix("=")
+    if name not in gunicorn.OPTIONS:
+        _unknown(word, words, problems)
+        return None
+    entry = gunicorn.TABLE[gunicorn.OPTIONS[name]]
+    if entry.row:
+        if entry.say:
+            notes.append(f"{name}: taken as {ROWS[entry.row].option}: {entry.note}")
+        if entry.switch and not equals:
+            equals, text = "=", "true"  # of a row that is no switch
+        found = _with_value(ROWS[entry.row], name, words, problems) if not equals else (ROWS[entry.row], name, text)
+        warned = gunicorn.warning(entry, found[2]) if found else ""
+        notes += [f"{name}: {warned}"] if warned else []
+        return found
+    if not (equals or entry.switch) and words and not words[-1].startswith("-"):
+        text = words.pop()
+    if entry.kind == "refused" and text not in entry.usual:
+        problems.append(f"{name}: {entry.note}")
+    elif text not in entry.usual:
+        notes.append(f"{name}: not taken: {entry.note}")
+    return None
+
+
+def _unknown(word: str, words: list[str], problems: list[str]) -> None:
+    name, equals, _ = word.partition("=")
+    near = meant(name)
+    spelled = f"--no-{near.option[2:]}" if near and near.kind == "bool" and name[:5] == "--no-" else ""
+    hint = f"did you mean {spelled or near.option}?" if near else "see vivace --help"
+    problems.append(f"{name}: no such option; {hint}")
+    # What follows is most likely its value: it must not be taken for the application.
+    if not equals and words and not words[-1].startswith("-") and not (near and near.kind == "bool"):
+        words.pop()

@@ -53,8 +53,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def from_text(row: Row, text: str) -> Any:
     """The value of `row` that `text` spells, inside the row's limits. Raises ValueError."""
-    if row.kind in ("str", "dir"):
-        return checked(row, text)
+    if row.kind in ("str", "dir", "number"):
+        return checked(row, text.strip() if row.kind == "number" else text)
     if row.kind == "list":
         return checked(row, tuple(part.strip() for part in text.split(",") if part.strip()))
     if not text.strip():
@@ -75,6 +75,8 @@ def from_value(row: Row, value: object) -> Any:
         return checked(row, value)
     if kind == "seconds" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return checked(row, _rounded(row, value))
+    if kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return checked(row, str(value))
     if kind in ("str", "dir") and hasattr(value, "__fspath__"):
         return from_text(row, str(value))
     if kind in ("int", "bool") and isinstance(value, str):
@@ -161,7 +163,7 @@ _READERS: dict[str, Callable[[Row, str], Any]] = {
     "seconds": _seconds,
     "bytes": _bytes,
     "mode": _mode,
-    "choice": lambda row, text: text,
+    "choice": lambda row, text: text.lower() if text.lower() in row.choices else text,
 }
 _NOUNS = {"seconds": "a length of time", "bytes": "a size"}
 
@@ -174,7 +176,7 @@ def expected(row: Row) -> str:
         return "true or false"
     if row.kind == "mode":
         return 'an octal mode from 000 to 777, as in 0o660 or "660"'
-    if row.kind in ("str", "list", "dir"):
+    if row.kind in ("str", "list", "dir", "number"):
         return row.unit or "a string"
     nouns = {"int": f"a whole number of {row.unit}", "seconds": 'seconds, "500ms", "30s", "2m" or "1h"'}
     noun = nouns.get(row.kind, 'bytes, "64KiB" or "1MB"')

@@ -165,7 +165,7 @@ class Limits:
         "timeouts",
         "seconds",
         60.0,
-        "The longest that a client may take nothing of its response.",
+        "The longest that a client may take nothing of its response; then it is reset.",
         "nginx send_timeout: 60 s.",
         min=0.1,
         max=3600,
@@ -174,9 +174,20 @@ class Limits:
         "timeouts",
         "seconds",
         60.0,
-        "A request that waited this long for a thread is answered 503 with Retry-After.",
+        "A request that would wait longer than this to be begun is answered 503 with Retry-After, at once.",
         "nginx proxy_read_timeout, 60 s: by then no one waits for the answer.",
         min=0.001,
+        max=86400,
+        zero="never",
+    )
+    request_timeout_s: float = row(
+        "timeouts",
+        "seconds",
+        0.0,
+        "A request that takes longer in the application is answered 504, its thread interrupted and its stack logged.",
+        "None: gunicorn's timeout, 30 s, watches workers and not requests; mod_wsgi request-timeout is 60 s, uWSGI's "
+        "harakiri off. Reports and uploads may take long, so it is off until asked for.",
+        min=0.01,
         max=86400,
         zero="never",
     )

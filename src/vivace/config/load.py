@@ -4,14 +4,17 @@ Precedence, the first that gives a setting wins:
 
 1. the command line;
 2. `VIVACE_*` variables;
-3. `vivace.toml` in the current directory;
-4. `[tool.vivace]` of `pyproject.toml` in the current directory;
-5. the default.
+3. GUNICORN_CMD_ARGS;
+4. `vivace.toml` in the current directory;
+5. `[tool.vivace]` of `pyproject.toml` in the current directory;
+6. the default.
 
-`--config FILE` (or `VIVACE_CONFIG`) names the one file to read instead of 3 and 4.
+`--config FILE` (or `VIVACE_CONFIG`) names the one file to read instead of 4 and 5: TOML, or a gunicorn.conf.py, which
+is run. One that merely lies in the current directory is not.
 
 Rules: reads files, but neither `sys.argv` nor `os.environ`: both are arguments. Nothing is guessed: an unknown name
-is an error, with the nearest right one. tomllib (10 to 13 ms to import) is left alone where there is no file to read.
+is an error, with the nearest right one. tomllib (10 to 13 ms to import) is left alone where there is no file to read,
+and what knows gunicorn where nothing of it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import os
 
 from vivace.config import argv as command_line
-from vivace.config import kinds
+from vivace.config import caching, kinds, network, observing, tracing
 from vivace.config.settings import ROWS, SECTIONS, Settings, meant, names
 from vivace.errors import SettingError
 
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
 
     from vivace.config.row import Row
 
+    Source = tuple[dict[str, Any], dict[str, str]]  # the values by row name, and where each stood
+
 PREFIX = "VIVACE_"
+GUNICORN_CONF = "gunicorn.conf.py"
 # A Kubernetes Service that is called "vivace" puts these variables into every pod of its namespace
 # (Kubernetes documentation, "Discovering services"); they are no one's settings.
 SERVICE_LINKS = ("VIVACE_PORT_", "VIVACE_SERVICE_")
@@ -43,20 +49,37 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str | os.Pa
     with one line for each problem.
     """
     here = os.path.abspath(os.fspath(directory))
-    values, origins, problems = command_line.read(argv)
+    values, origins, problems, notes = command_line.read(argv)
     sources = [(values, origins), _from_environ(environ, problems)]
-    for given, _ in sources:
-        _make_absolute(given, here)
-    chosen = sources[0][0].get("config") or sources[1][0].get("config")
-    sources += _from_files(here, chosen, problems)
+    if "GUNICORN_CMD_ARGS" in environ:
+        from vivace.config import gunicorn_sources
+
+        sources.append(gunicorn_sources.from_variable(environ["GUNICORN_CMD_ARGS"], problems, notes))
+    for given, where in sources:
+        _settle(given, where, here)
+    chosen = next((given["config"] for given, _ in sources if given.get("config")), "")
+    cause = None
+    try:
+        if chosen.endswith(".py") or chosen.startswith("python:"):
+            sources.append(_from_gunicorn(chosen, sources, here, environ, problems, notes))
+        else:
+            sources += _from_files(here, chosen, problems, notes)
+    except SettingError as error:
+        problems += error.problems
+        cause = error.__cause__  # a gunicorn.conf.py raised that
     if problems:
-        raise SettingError(*problems)
+        raise SettingError(*problems) from cause
     merged: dict[str, Any] = {}
     merged_origins: dict[str, str] = {}
     for given, where in reversed(sources):
         merged |= given
         merged_origins |= where
-    return _settings(merged, merged_origins, here)
+    if any(pair.startswith("SCRIPT_NAME=") for pair in merged.get("env", ())) and not merged.get("root_path"):
+        notes.append(
+            f"{merged_origins['env']}: SCRIPT_NAME is gunicorn's way to say where the application lives; "
+            "here it is --root-path"
+        )
+    return _settings(merged, merged_origins, here, notes)
 
 
 def from_keywords(**keywords: Any) -> Settings:
@@ -70,23 +93,44 @@ def from_keywords(**keywords: Any) -> Settings:
     if problems:
         raise SettingError(*problems)
     here = os.getcwd()
-    _make_absolute(values, here)
-    return _settings(values, dict.fromkeys(origins, "keyword argument"), here)
+    origins = dict.fromkeys(origins, "keyword argument")
+    _settle(values, origins, here)
+    return _settings(values, origins, here)
 
 
-def _settings(values: dict[str, Any], origins: dict[str, str], here: str) -> Settings:
-    values.setdefault("app_dir", here)
-    return Settings(values, origins)
+def _settings(values: dict[str, Any], origins: dict[str, str], here: str, notes: Sequence[str] = ()) -> Settings:
+    values.setdefault("app_dir", values.get("chdir") or here)
+    settings = Settings(values, origins, here, notes)
+    if problems := [
+        problem for part in (network, tracing, observing, caching) for problem in part.contradictions(settings)
+    ]:
+        raise SettingError(*problems)
+    return settings
 
 
-def _make_absolute(values: dict[str, Any], base: str) -> None:
-    """Directories among `values` made absolute, from `base`; an empty one stays empty."""
+def _settle(values: dict[str, Any], origins: dict[str, str], base: str) -> None:
+    """Paths among `values` made absolute, from `base`, or from the `chdir` beside them; an empty one stays empty.
+
+    `-` as a log is the stream that it goes to anyway.
+    """
+    inner = os.path.join(base, os.path.expanduser(values.get("chdir", "")))
+    if "static" in values:
+        values["static"] = caching.settled_mounts(values["static"], inner)
     for name, value in values.items():
-        if ROWS[name].kind == "dir" and value:
-            values[name] = os.path.normpath(os.path.join(base, os.path.expanduser(value)))
+        if ROWS[name].kind != "dir" or not value or (name == "config" and value.startswith("python:")):
+            continue
+        outer = name in ("chdir", "config")
+        path = os.path.expanduser(value.removeprefix("file:") if name == "config" else value)
+        values[name] = os.path.normpath(os.path.join(base if outer else inner, path)) if value != "-" else value
+    if values.get("log_file") == "-":
+        values["log_file"] = ""
+    if values.get("access_log_file") == "-":
+        values["access_log_file"] = ""
+        if values.setdefault("access_log", True):
+            origins.setdefault("access_log", origins["access_log_file"])
 
 
-def _from_environ(environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _from_environ(environ: Mapping[str, str], problems: list[str]) -> Source:
     known = {PREFIX + name.upper(): row for name, row in names().items()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -111,17 +155,41 @@ def _from_environ(environ: Mapping[str, str], problems: list[str]) -> tuple[dict
     return values, origins
 
 
-def _from_files(here: str, chosen: str | None, problems: list[str]) -> list[tuple[dict[str, Any], dict[str, str]]]:
-    """What each settings file gives, in the order of precedence."""
+def _from_gunicorn(
+    chosen: str,
+    sources: list[Source],
+    here: str,
+    environ: Mapping[str, str],
+    problems: list[str],
+    notes: list[str],
+) -> Source:
+    """What a gunicorn.conf.py gives, after the `sources` that go before it. Raises SettingError if it cannot be run."""
+    from vivace.config import gunicorn_sources
+
+    before = {name for given, _ in sources for name in given}
+    shown = _relative(chosen, here)
+    values, origins = gunicorn_sources.from_file(chosen, shown, here, before, environ, problems, notes)
+    base = here
+    if "chdir" in before:  # as in gunicorn, where the last word on chdir counts for every path
+        base = next(given["chdir"] for given, _ in sources if "chdir" in given)
+        values.pop("chdir", None)
+    _settle(values, origins, base)
+    return values, origins
+
+
+def _from_files(here: str, chosen: str, problems: list[str], notes: list[str]) -> list[Source]:
+    """What each TOML file gives, in the order of precedence."""
     if chosen:
         if not os.path.isfile(chosen):
-            problems.append(f"{_relative(chosen, here)}: no such file; --config names a TOML file")
+            problems.append(
+                f"{_relative(chosen, here)}: no such file; --config names a TOML file or a gunicorn.conf.py"
+            )
             return []
         paths = [chosen]
     else:
         paths = [os.path.join(here, name) for name in ("vivace.toml", "pyproject.toml")]
         paths = [path for path in paths if os.path.isfile(path)]
-    found = []
+    given_files = []
     for path in paths:
         shown = _relative(path, here)
         tree = _read_toml(path, shown, problems)
@@ -135,9 +203,15 @@ def _from_files(here: str, chosen: str | None, problems: list[str]) -> list[tupl
         else:
             prefix = f"{shown}: "
         values, origins = _from_mapping(tree, prefix, problems)
-        _make_absolute(values, os.path.dirname(path))
-        found.append((values, origins))
-    return found
+        _settle(values, origins, os.path.dirname(path))
+        given_files.append((values, origins))
+    if (
+        not chosen
+        and not any(values for values, _ in given_files)
+        and os.path.isfile(os.path.join(here, GUNICORN_CONF))
+    ):
+        notes.append(f"{GUNICORN_CONF} is not read unless it is named: vivace -c {GUNICORN_CONF} takes its settings")
+    return given_files
 
 
 def _relative(path: str, here: str) -> str:
@@ -163,7 +237,7 @@ def _read_toml(path: str, shown: str, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _from_mapping(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _from_mapping(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> Source:
     """The settings in a mapping; `prefix` is what stands before a key where it is reported."""
     known = names()
     values: dict[str, Any] = {}

@@ -28,7 +28,9 @@ A setting may stand in four places; the first that gives it wins:
 4. `[tool.vivace]` in `pyproject.toml` in the current directory.
 
 `--config FILE` (or `VIVACE_CONFIG`) names one file to read instead of 3 and 4; a file that is called
-`pyproject.toml` is read as in 4, any other as in 3. `vivace.serve(app, threads=8)` takes the same names as
+`pyproject.toml` is read as in 4, one that ends in `.py` as gunicorn reads it, any other as in 3. gunicorn's options
+are understood on the command line, and in GUNICORN_CMD_ARGS, which comes after 2: see
+[Coming from another server](migration.md). `vivace.serve(app, threads=8)` takes the same names as
 keywords and reads neither files nor variables.
 
 - In a file, keys may be gathered in tables named by section, `[limits]` and so on, or stand outside them; `-`
@@ -37,8 +39,8 @@ keywords and reads neither files nor variables.
   (1024) and `64kB` (1000); also MiB, MB, GiB, GB. In a file these stand in quotes.
 - Switches: `--body-stream` and `--no-body-stream`; `true` or `false` elsewhere.
 - Lists: an option that is repeated; an array in a file; commas in a variable.
-- A relative directory in a file is taken from where that file stands. Of an option that is given twice, the
-  last one counts.
+- A relative directory in a file is taken from where that file stands, or from the `chdir` beside it. Of an option
+  that is given twice, the last one counts.
 - All that is wrong is reported at once, unknown names too, with the nearest right one.
 
 `vivace --check-config` says whether the settings are right and the application can be imported, without
@@ -90,7 +92,7 @@ def _values(row: Row) -> str:
         return "a switch"
     if row.kind == "list":
         return f"a list, each {row.unit}"
-    if row.kind in ("str", "dir", "mode"):
+    if row.kind in ("str", "dir", "mode", "number"):
         return kinds.expected(row)
     noun = {"seconds": "a length of time", "bytes": "a size"}.get(row.kind, row.unit)
     zero = f"; 0 means {row.zero}" if row.zero else ""

@@ -36,6 +36,7 @@ class Row:
         check: Callable[[Any], None] | None = None,
         reloadable: bool = True,
         in_files: bool = True,
+        secret: bool = False,
     ) -> None:
         self.name = ""
         self.section = section
@@ -52,6 +53,7 @@ class Row:
         self.check = check  # raises ValueError for what the kind cannot see
         self.reloadable = reloadable  # False: only a new process, with new listeners, takes it
         self.in_files = in_files  # False: makes no sense inside a settings file
+        self.secret = secret  # never shown
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -105,3 +107,17 @@ def check_field_value(value: str) -> None:
     """A field value that may be sent (RFC 9110 section 5.5): printable latin-1. Raises ValueError."""
     if not (value.isprintable() and value == value.strip() and all(char <= "\xff" for char in value)):
         raise ValueError(f"{value!r} cannot be sent as a field value; give printable latin-1, no space at its ends")
+
+
+def check_env(variables: tuple[str, ...]) -> None:
+    """KEY=VALUE each. Raises ValueError."""
+    for variable in variables:
+        key, equals, value = variable.partition("=")
+        if not (key and equals) or "\0" in key + value:
+            raise ValueError(f"{key!r} is no variable with its value; give KEY=VALUE")
+
+
+def check_name(name: str) -> None:
+    """What the system takes whole: 15 bytes (prctl(2), PR_SET_NAME). Raises ValueError."""
+    if name and not (len(name) <= 15 and name.isascii() and name.isprintable()):
+        raise ValueError(f"{name!r} is no name of a process; give 1 to 15 ASCII letters")

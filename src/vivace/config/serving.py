@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vivace.config.row import check_bind, check_field_value, check_owner, row
+from vivace.config.row import check_bind, check_env, check_field_value, check_name, check_owner, row
 
 
 class Serving:
@@ -28,13 +28,42 @@ class Serving:
         "uvicorn --app-dir, gunicorn --chdir: the current directory.",
         unit="a directory",
     )
+    chdir: str = row(
+        "application",
+        "dir",
+        "",
+        "Change to this directory first. Relative paths that are given beside it are taken from it, and app_dir is "
+        "this one unless it is given.",
+        "gunicorn and uWSGI chdir: stay.",
+        unit="a directory",
+        reloadable=False,
+    )
+    python_path: tuple[str, ...] = row(
+        "application",
+        "list",
+        (),
+        "More directories to import from, after app_dir.",
+        "gunicorn pythonpath and mod_wsgi python-path: none.",
+        unit="a directory",
+    )
+    env: tuple[str, ...] = row(
+        "application",
+        "list",
+        (),
+        "A variable to set before the application is imported. May be repeated.",
+        "gunicorn raw_env and uWSGI env: none.",
+        unit="a variable, as in KEY=VALUE",
+        check=check_env,
+        reloadable=False,
+    )
     config: str = row(
         "application",
         "dir",
         "",
-        "The one settings file to read, instead of vivace.toml and pyproject.toml in the current directory.",
+        "The one settings file to read, instead of vivace.toml and pyproject.toml in the current directory: TOML, or "
+        "a gunicorn.conf.py.",
         "gunicorn -c.",
-        unit="a TOML file",
+        unit="a TOML file or a gunicorn.conf.py",
         short="c",
         in_files=False,
     )
@@ -136,6 +165,48 @@ class Serving:
         max=1,
         zero="Python's own",
     )
+    adaptive: bool = row(
+        "scheduler",
+        "bool",
+        False,
+        "Let threads, switch_interval and the longest wait follow what is measured: each change is tried for seconds, "
+        "beside the old value, and taken back unless it pays. threads and switch_interval are where it begins.",
+        "None: Netflix's and Envoy's limits follow latency alone, and .NET's thread pool climbs without an end to it.",
+    )
+    adaptive_threads_max: int = row(
+        "scheduler",
+        "int",
+        256,
+        "With adaptive, the most threads that a worker may come to; what each of them holds (a connection to the "
+        "database) is needed so many times.",
+        "None: four times the default of threads.",
+        min=1,
+        max=4096,
+        unit="threads",
+    )
+    adaptive_wait_s: float = row(
+        "scheduler",
+        "seconds",
+        1.0,
+        "With adaptive, while a queue stands and grows: who would wait longer than this, and than two calls take, is "
+        "refused at once (503), instead of after queue_timeout.",
+        "None: Facebook's controlled delay refuses after 5 ms; a person waits a second.",
+        min=0.01,
+        max=3600,
+    )
+    gc_threshold: int = row(
+        "scheduler",
+        "int",
+        0,
+        "So many more objects made than freed set off a collection of the youngest generation (gc.set_threshold). "
+        "Higher: fewer collections and more memory between them.",
+        "None: CPython's own is 700 to 2,000, by version; who raises it uses 10,000 to 50,000. What stands when the "
+        "application is loaded is left out of collections anyway (gc.freeze).",
+        min=100,
+        max=10_000_000,
+        zero="Python's own",
+        unit="objects",
+    )
     poller: str = row(
         "scheduler",
         "choice",
@@ -160,8 +231,18 @@ class Serving:
         "logging",
         "bool",
         False,
-        "Write a line for each request in the common log format, on stdout.",
+        "Write a line for each request, on stdout.",
         "gunicorn, waitress and bjoern: off.",
+    )
+    name: str = row(
+        "logging",
+        "str",
+        "",
+        "What top and ps -o comm call the processes; empty leaves the Python interpreter's name.",
+        "gunicorn proc_name and uWSGI procname: the program's.",
+        unit="1 to 15 ASCII letters (Linux PR_SET_NAME)",
+        check=check_name,
+        reloadable=False,
     )
     server_header: str = row(
         "logging",

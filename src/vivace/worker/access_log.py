@@ -1,86 +1,86 @@
-"""A line for each request, in the common log format, written in batches beside the request path.
+"""A line for each request, in whatever format, written in batches beside the request path.
 
-A request costs one `append`; formatting and writing happen once a tick of the loop, and at its end.
+A request costs one `append` of what its line needs; formatting and writing happen once a tick of the loop, and at its
+end.
 
 Rules:
 
-* A line is one line of printable ASCII with seven fields, whatever client or application put into the values.
-* A log that cannot be written costs no request: it is said once, and the lines are lost.
+* A line is one line of printable ASCII, whatever client or application put into the values.
+* A log that cannot be written costs no request: the lines are lost. It is said once, and once more when it works
+  again.
+* No environ is kept: the body of the request hangs on it.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
-from vivace.connection.sweeping import MONTHS
+from vivace.connection.plan import Answer
+from vivace.worker.access_line import compile_format
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
-
-    Row = tuple[float, object, object, object, object, str | None, int]
 
 BATCH_MAX = 1000
 """So many lines are written without waiting for the tick."""
 
-ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
-ESCAPES[ord('"')] = '\\"'
-ESCAPES[ord("\\")] = "\\\\"
+
+class Outlet:
+    """Where lines go. `write` takes a text of whole lines; `warn` a sentence; `done` is what `write` does."""
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        warn: Callable[[str], object] | None = None,
+        done: str = "written",
+    ) -> None:
+        self._write = write
+        self._warn = warn
+        self._done = done
+        self._lost = 0
+        """Lines, since it was last written."""
+
+    def put(self, text: str, count: int) -> None:
+        """Writes `count` lines, or loses them. One thread at a time; never raises."""
+        try:
+            self._write(text)
+        except (OSError, ValueError) as error:
+            self.lose(count, str(getattr(error, "strerror", None) or error))
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._say(f"the access log is {self._done} again; some {lost} lines are lost")
+
+    def lose(self, count: int, why: str) -> None:
+        lost, self._lost = self._lost, self._lost + count
+        if not lost:
+            self._say(f"the access log cannot be {self._done}: {why}. Lines are lost until it can")
+
+    def _say(self, message: str) -> None:
+        if self._warn is not None:
+            self._warn(message)
 
 
 class AccessLog:
-    """Collects requests; `flush` writes them. `write` takes a text of whole lines; `warn` a sentence."""
+    """Collects requests; `flush` writes them to each of `outlets`. Raises ValueError for a format that is none."""
 
-    def __init__(self, write: Callable[[str], object], warn: Callable[[str], object] | None = None) -> None:
-        self._write = write
-        self._warn = warn
-        self._rows: deque[Row] = deque()
-
-    def log(self, environ: dict[str, Any], status: str | None, body_bytes: int, seconds: float) -> None:
-        """After a response. Any thread. Keeps no environ: the body of the request hangs on it."""
-        get = environ.get  # the application may have emptied it
-        method, target, protocol = get("REQUEST_METHOD"), get("REQUEST_URI"), get("SERVER_PROTOCOL")
-        self._rows.append((time.time(), get("REMOTE_ADDR"), method, target, protocol, status, body_bytes))
-        if len(self._rows) >= BATCH_MAX:
-            self.flush()
+    def __init__(self, outlets: Sequence[Any], text: str = "common", skip: Iterable[str] = ()) -> None:
+        self._outlets = outlets
+        self._rows: deque[Any] = deque()
+        make_log, self._lines = compile_format(text, skip)
+        self.log = make_log(self._rows, self.flush, BATCH_MAX)
+        """After a response (see `Plan.log`). Any thread."""
 
     def refused(self, environ: dict[str, Any], status: int, detail: str) -> None:
         """After a refusal; `environ` may know no more than the client's address. Any thread."""
-        self.log(environ, str(status), len(detail), 0.0)
+        self.log(environ, Answer(str(status), len(detail)), 0.0)
 
     def flush(self) -> None:
         """Writes what was collected. Any thread."""
-        rows, lines = self._rows, []
-        while True:
-            try:
-                lines.append(line(*rows.popleft()))
-            except IndexError:
-                break
-        if not lines:
-            return
-        try:
-            self._write("".join(lines))
-        except (OSError, ValueError) as error:
-            if self._warn is not None:
-                self._warn(f"the access log cannot be written: {error}. {len(lines)} lines are lost")
-
-
-def line(
-    now: float, host: object, method: object, target: object, protocol: object, status: str | None, body_bytes: int
-) -> str:
-    """One line of the common log format: host ident user [time] "request" status bytes."""
-    local = time.localtime(now)
-    stamp = f"{local.tm_mday:02d}/{MONTHS[local.tm_mon - 1]}/{local.tm_year}:" + time.strftime("%H:%M:%S %z", local)
-    request = f"{escaped(method)} {escaped(target)} {escaped(protocol)}" if method else "-"
-    code = status[:3] if status else ""
-    if len(code) != 3 or not code.isascii() or not code.isdigit():
-        code = "-"
-    shown = escaped(host).replace(" ", "\\x20") if host else "-"
-    return f'{shown} - - [{stamp}] "{request}" {code} {body_bytes or "-"}\n'
-
-
-def escaped(value: object) -> str:
-    """`value` in printable ASCII, quotes and backslashes escaped."""
-    return str(value).translate(ESCAPES).encode("ascii", "backslashreplace").decode("ascii")
+        lines = self._lines(self._rows)
+        if lines:
+            text, count = "".join(lines), len(lines)
+            for outlet in self._outlets:
+                outlet.put(text, count)

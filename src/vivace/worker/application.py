@@ -26,7 +26,7 @@ from vivace.errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType, TracebackType
     from typing import Any, NoReturn
 
@@ -38,12 +38,14 @@ CO_VARARGS = 0x04  # inspect.CO_*
 CO_COROUTINE = 0x80
 
 
-def load_application(target: str | None, app_dir: str) -> tuple[Application, str]:
+def load_application(target: str | None, app_dir: str, python_path: Sequence[str] = ()) -> tuple[Application, str]:
     """The WSGI application that `target` names, and its name as `module:expression`.
 
-    Puts `app_dir` (absolute), or the directory that a file's package lies in, first on sys.path. Raises
-    SettingError.
+    Puts `app_dir` (absolute), or the directory that a file's package lies in, first on sys.path, and `python_path`
+    behind it. Raises SettingError.
     """
+    more = [os.path.abspath(os.path.expanduser(directory)) for directory in python_path]
+    sys.path[:0] = [directory for directory in more if directory not in sys.path]
     location, colon, expression = (part.strip() for part in (target or "").partition(":"))
     if not os.path.isdir(app_dir):
         raise SettingError(f"{app_dir}: no such directory; --app-dir names where the application is imported from")
@@ -58,7 +60,9 @@ def load_application(target: str | None, app_dir: str) -> tuple[Application, str
         return _search(path)
     if "/" in location or location.endswith(".py"):
         if not path:
-            raise SettingError(f"{location}: no such file, neither in {os.getcwd()} nor in {app_dir}")
+            here = os.getcwd()
+            where = f"in {here}" if here == app_dir else f"neither in {here} nor in {app_dir}"
+            raise SettingError(f"{location}: no such file, {where}")
         module, name = _import_file(path)
     else:
         _put_first(app_dir)
