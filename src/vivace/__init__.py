@@ -1,7 +1,7 @@
 """vivace: a WSGI server in pure Python, drop-in for `wsgiref.simple_server`.
 
-`serve(app)` serves until Ctrl-C; `with background(app) as server:` serves meanwhile. Both are imported on first use, so
-that `import vivace` costs nothing.
+`serve(app)` serves until Ctrl-C; `with background(app) as server:` serves meanwhile; `RequestTimeout` is what a request
+past `request_timeout` gets. All are imported on first use, so that `import vivace` costs nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vivace.embed import background, serve
+    from vivace.errors import RequestTimeout
 
-__all__ = ["__version__", "background", "serve"]
+__all__ = ["RequestTimeout", "__version__", "background", "serve"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from vivace import embed
 
         return getattr(embed, name)
+    if name == "RequestTimeout":
+        from vivace.errors import RequestTimeout
+
+        return RequestTimeout
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

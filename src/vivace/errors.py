@@ -7,6 +7,8 @@ Four families, and one ladder (in `connection`) that maps them to an outcome:
 * the application's fault: `ApplicationError`, what it sent cannot be put on the wire
   (whatever the application itself raises stays what it is);
 * the user's fault: `SettingError`, a sentence that says what was wrong, where, and what to do.
+
+Beside them stands `RequestTimeout`, which vivace raises inside the application.
 """
 
 from __future__ import annotations
@@ -43,3 +45,15 @@ class SettingError(VivaceError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class RequestTimeout(BaseException):
+    """Raised in the thread of a request that took longer than `request_timeout`, wherever the application is.
+
+    The request is answered by then. A BaseException, like KeyboardInterrupt and mod_wsgi's exception of the same name:
+    frameworks turn every Exception into a page of their own, and would go on. `finally`, `with` and `close()` run as
+    for any exception; who catches it to clean up raises it again.
+    """
+
+    def __init__(self, detail: str = "the request took longer than request_timeout allows") -> None:
+        super().__init__(detail)

@@ -20,6 +20,15 @@ USAGE = """\
 vivace serves a WSGI application over HTTP.
 
 usage: vivace [serve] [APP] [options]
+       vivace ctl status|reload|upgrade|scale N|stop|reopen [SERVER]
+       vivace top [SERVER] [--once] [--json]      what the server does now
+       vivace cache [SERVER] stats|ls|purge|why   what it keeps of responses
+       vivace slow [SERVER] [--running]           slow requests, and why
+       vivace profile [SERVER] [-o FILE.html]     where its time goes
+       vivace bench URL|APP [--rate N]            how much it answers, how soon
+       vivace compare A B [--app APP]             which is better, by how much
+       vivace doctor [SERVER|APP]                 what makes it slow, what to do
+       vivace tune APP [--goal 'p99<50ms']        which settings pay, by trying
        python -m vivace ...
 
   vivace app:app                      the object app in app.py
@@ -31,10 +40,11 @@ usage: vivace [serve] [APP] [options]
 Each option is also a variable (--head-timeout 20: VIVACE_HEAD_TIMEOUT=20) and a
 key in vivace.toml or in [tool.vivace] of pyproject.toml (head_timeout = 20).
 TIME: 30, 30s, 500ms, 2m, 1h. SIZE: 65536, 64KiB, 1MB.
+gunicorn's options are understood, too, and its file: vivace -c gunicorn.conf.py
 
 Commands
   -h, --help              this text
-  -V, --version           the version
+  -V, -v, --version       the version
   --check-config          are the settings right, does the application import?
   --print-config          print every setting and where it came from
 """
@@ -70,7 +80,9 @@ def _spelling(row: Row) -> str:
         return "APP"
     if row.kind == "bool":
         return f"--[no-]{row.option[2:]}"
-    names = {"seconds": "TIME", "bytes": "SIZE", "int": "N", "list": "ADDRESS", "dir": "PATH", "mode": "MODE"}
+    if row.kind == "list" and "address" in row.unit:
+        return f"{row.option} ADDRESS"
+    names = {"seconds": "TIME", "bytes": "SIZE", "int": "N", "dir": "PATH", "mode": "MODE"}
     return f"{row.option} {'|'.join(row.choices) or names.get(row.kind, 'TEXT')}"
 
 

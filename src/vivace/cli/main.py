@@ -19,6 +19,7 @@ from vivace.errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
 EXIT_OK = 0
@@ -27,11 +28,16 @@ EXIT_USAGE = 2
 
 # Both the word and the flag name a module of this room. A module called `serve` is still reached as
 # `serve:app`.
-WORDS: Final[dict[str, str]] = {"serve": "serve"}
+WORDS: Final[dict[str, str]] = {
+    word: word for word in ("serve", "ctl", "top", "cache", "slow", "profile", "bench", "compare", "tune", "doctor")
+}
+STARTERS: Final = ("bench", "compare", "tune", "doctor")
+"""Commands that start servers. Whoever ends such a command, its servers end, and its check-outs go."""
 FLAGS: Final[dict[str, str]] = {
     "-h": "help",
     "--help": "help",
     "-V": "version",
+    "-v": "version",
     "--version": "version",
     "--check-config": "check_config",
     "--print-config": "print_config",
@@ -42,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; `argv` is without the program's name. Returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command, arguments = _command(arguments)
+    if command in STARTERS:
+        _end_as_by_ctrl_c()
     module = __import__(f"vivace.cli.{command}", fromlist=["run"])
     try:
         code: int = module.run(arguments)
@@ -56,6 +64,17 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     return code
+
+
+def _end_as_by_ctrl_c() -> None:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt."""
+    import signal
+
+    def on_end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_end)
 
 
 def _command(arguments: list[str]) -> tuple[str, list[str]]:
@@ -76,5 +95,10 @@ def complain(error: SettingError) -> None:
         import traceback
 
         traceback.print_exception(error.__cause__)
-    for problem in error.problems:
-        print(f"vivace: {problem}", file=sys.stderr)
+    tell(error.problems)
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Each on a line of stderr."""
+    for line in lines:
+        print(f"vivace: {line}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from vivace.cli.main import tell
 from vivace.config import kinds
 from vivace.config.load import load
 from vivace.config.settings import ROWS, SECTIONS, Settings
@@ -11,7 +12,9 @@ from vivace.config.settings import ROWS, SECTIONS, Settings
 
 def run(argv: list[str]) -> int:
     """Prints the settings as they would be used. Raises SettingError if they are wrong."""
-    print(as_toml(load(argv, os.environ, os.getcwd())), end="")
+    settings = load(argv, os.environ, os.getcwd())
+    tell(settings.notes)
+    print(as_toml(settings), end="")
     return 0
 
 
@@ -23,5 +26,8 @@ def as_toml(settings: Settings) -> str:
         for name, row in ROWS.items():
             if row.section == section and row.in_files:
                 value = kinds.to_toml(row, getattr(settings, name))
-                lines.append(f"{row.public} = {value}  # {settings.origin(name)}")
+                if row.secret and getattr(settings, name):
+                    lines.append(f"# {row.public} is given and not shown  # {settings.origin(name)}")
+                else:
+                    lines.append(f"{row.public} = {value}  # {settings.origin(name)}")
     return "\n".join(lines[1:]) + "\n"

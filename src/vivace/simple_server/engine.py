@@ -14,7 +14,7 @@ from vivace.config.settings import names
 from vivace.connection.accepting import peer_name
 from vivace.connection.connection import HEAD, RUNNING, Connection
 from vivace.connection.meter import clock
-from vivace.connection.reading import Site
+from vivace.connection.site import Site
 from vivace.errors import SettingError
 from vivace.http1.response import ResponseHeads
 from vivace.net.listen import Listener, adopt
@@ -141,6 +141,8 @@ class Engine:
             write_timeout_s=plan.write_timeout_s,
             step_aside=loop.step_aside,
         )
+        if loop.limiter is not None:
+            site.base.update(loop.limiter.base)
         request.setblocking(False)
         conn = Connection(request.detach(), *peer_name(address), site, clock() + plan.head_timeout_s)
         conn.state = HEAD  # its request is on the way: a stopping loop closes idle connections, but waits for this one
@@ -176,6 +178,8 @@ def abandon(loop: Loop) -> None:
         loop.monitor.watch()  # returns when the leader has ended
         loop.pool.end()
     loop.done = True
+    if loop.limiter is not None:
+        loop.limiter.close()
     loop.acceptor.close()
     for conn in list(loop.conns.values()):
         if loop.pool is None or conn.state != RUNNING:

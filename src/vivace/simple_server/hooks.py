@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from vivace.connection.plan import Plan
+    from vivace.connection.plan import Answer, Plan
     from vivace.simple_server.overrides import Found
+    from vivace.wsgi.exchange import Exchange
 
 HANDLER_KEY = "vivace.handler"
 """Where a request's handler waits in the environ for its log methods to be called."""
@@ -139,14 +140,15 @@ class Hooks:
 
     # Called by the loop.
 
-    def log(self, environ: dict[str, Any], status: str | None, body_bytes: int, seconds: float) -> None:
+    def log(self, environ: dict[str, Any], exchange: Exchange | Answer, seconds: float) -> None:
         """After a response (see `Plan.log`)."""
+        status = exchange.status
         handler = environ.pop(HANDLER_KEY, None)
         if status is None:
             return
         try:
             handler = handler or make_handler(self._server, environ)
-            handler.log_request(status.split(" ", 1)[0], body_bytes)
+            handler.log_request(status.split(" ", 1)[0], exchange.body_bytes)
         except Exception:
             self._handle_error(environ)
 

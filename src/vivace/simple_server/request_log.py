@@ -10,10 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from vivace.connection.sweeping import MONTHS
+from vivace.http1.dates import MONTHS
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from vivace.connection.plan import Answer
+    from vivace.wsgi.exchange import Exchange
 
 BATCH_MAX = 1000
 """So many lines are written without waiting for the tick."""
@@ -29,13 +32,14 @@ class RequestLog:
     def __init__(self) -> None:
         self._rows: list[tuple[float, str, str]] = []
 
-    def log(self, environ: dict[str, Any], status: str | None, body_bytes: int, seconds: float) -> None:
+    def log(self, environ: dict[str, Any], exchange: Exchange | Answer, seconds: float) -> None:
         """After a response (see `Plan.log`)."""
+        status = exchange.status
         if status is not None:
             self.add(
                 environ.get("REMOTE_ADDR", ""),
                 f'"{environ["REQUEST_METHOD"]} {environ["REQUEST_URI"]} {environ["SERVER_PROTOCOL"]}"'
-                f" {status[:3]} {body_bytes}",
+                f" {status[:3]} {exchange.body_bytes}",
             )
 
     def refused(self, environ: dict[str, Any], status: int, detail: str) -> None:
