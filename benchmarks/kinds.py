@@ -45,7 +45,8 @@ def quick(trial: Trial) -> Figures:
     """wrk with one request: rate, CPU, latencies."""
     load, server = trial.load, trial.server
     before = server.cpu_s()
-    run = Wrk(server.address, load.request, load.connections, trial.seconds, trial.loader_core, load.fresh)
+    kind = "fresh" if load.fresh else "plain"
+    run = Wrk(server.address, load.request, load.connections, trial.seconds, trial.loader_core, kind)
     numbers = run.result()
     used = server.cpu_s() - before
     if numbers.requests == 0:

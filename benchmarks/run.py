@@ -51,6 +51,7 @@ class Bench:
         self.folder, self.plan, self.say = folder, plan, say
         self.server_core, self.loader_core = cores()
         os.sched_setaffinity(0, {self.loader_core})
+        servers.compile_source()
         self.loops = loops_per_ms()
         self.file = folder / "file"
         self._draw = random.Random(plan.seed)

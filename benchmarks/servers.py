@@ -10,6 +10,7 @@ Words in braces are filled in: {python} {here} {app} {port} {dir} {file}.
 
 from __future__ import annotations
 
+import compileall
 import importlib.metadata
 import importlib.util
 import os
@@ -64,6 +65,14 @@ def command_path(name: str) -> str | None:
     """A program beside this interpreter (a virtual environment's), or on the path, or where daemons live."""
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin"]
     return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def compile_source() -> None:
+    """Leaves byte code beside vivace's sources, as an installer does for the peers (and as PYTHONDONTWRITEBYTECODE
+    prevents).
+    """
+    if not has("vivace"):
+        compileall.compile_dir(SOURCE, quiet=1)
 
 
 def environment(server: Server) -> dict[str, str]:

@@ -9,7 +9,7 @@ A thread is a generator that yields what it does next:
 
 The GIL follows CPython's ceval_gil: a waiter that sees no switch for one switch interval asks for it, and the owner
 must then let it go; an owner that lets go by itself (any system call) wakes one waiter, which needs a moment to arrive
-and finds the GIL taken again if the owner was back first. That race is what starves threads (DIAGNOSIS: finding 5).
+and finds the GIL taken again if the owner was back first. That race is what starves threads.
 
 Not modelled: caches, hyper-threads, the allocator, priorities. Cores are given first come, first served, in slices of
 SLICE_S where there are more threads than cores; a real kernel is kinder to the thread that has slept.

@@ -14,8 +14,10 @@ from random import Random
 
 from benchmarks.simulated_machine import FREE, PARK, RUN, SLEEP, Machine, Op, Thread
 from vivace.config.load import from_keywords
+from vivace.schedule.admission import Admission
 from vivace.schedule.heavy import HeavyQueue
-from vivace.schedule.policy import INLINE, POOL, Policy, Route, concurrency, overdue
+from vivace.schedule.policy import Policy, concurrency, overdue
+from vivace.schedule.route import HEAVY, INLINE, POOL, Route
 from vivace.schedule.routes import RouteTable
 
 US, MS = 1e-6, 1e-3
@@ -26,6 +28,7 @@ READ, PARSE = (FREE, 2.5 * US), (RUN, 5 * US)
 ENCODE, SEND = (RUN, 2.5 * US), (FREE, 6.5 * US)
 # A hand-off: 27-33 us of CPU in all, with the wake-ups.
 PUT, GET = (RUN, 8 * US), (RUN, 8 * US)
+REFUSE = (RUN, 5 * US)
 LOOK = (RUN, 3 * US)  # the monitor, once a tick
 THREAD_START_S = 80 * US
 TICK_S = from_keywords().tick_s
@@ -66,6 +69,7 @@ class Server:
         self._arrived: deque[Request] = deque()  # in the kernel
         self._ready: deque[Request] = deque()  # reported by the poller
         self._heavy = HeavyQueue()
+        self._admission = Admission(queue_timeout_s, threads)
         self._waiting: deque[Job] = deque()  # for a pooled thread
         self._idle: list[tuple[Thread, list[Job]]] = []
         self._leader: Thread | None = None
@@ -112,6 +116,7 @@ class Server:
                 yield GET
                 self.pooled += 1
                 if not self._late(job):
+                    self._admission.began()
                     yield from self._call(job, leading=False)
                 if job.token:
                     self._heavy.ended(job.token)
@@ -162,18 +167,39 @@ class Server:
                 if route.lane == INLINE:
                     if not (yield from self._call_inline(request)):
                         return
+                elif self._expected_wait_s(request) > self._admission.limit_s:
+                    yield REFUSE
+                    yield SEND
+                    request.stream.on_refused(request)
                 elif route.lane == POOL:
                     yield PUT
+                    self._admission.submitted(route.wall_s)
                     self._give(request)
                 else:
                     key = self.policy.heavy_key(route, request.arrived_s)
-                    heavy.push(key, request.arrived_s, request, route.away, route.allowance_s, route.cpu_s)
+                    heavy.push(
+                        key, request.arrived_s, request, route.away, route.allowance_s, route.cpu_s, route.wall_s
+                    )
             while started := heavy.start_away(machine.now_s):
                 request, request.token = started
                 yield PUT
+                self._admission.submitted(request.route.wall_s)
                 self._give(request)
-            if heavy.inline and not (yield from self._call_inline(heavy.pop())):
-                return
+            if heavy.inline:
+                request, waiting, began_s = heavy.pop(), len(heavy.inline), machine.now_s
+                if not (yield from self._call_inline(request)):
+                    return
+                self._admission.ran_inline(began_s, machine.now_s, waiting)
+
+    def _expected_wait_s(self, request: Request) -> float:
+        """As connection.overload has it."""
+        heavy, route = self._heavy, request.route
+        if route.lane == HEAVY and not route.away:
+            return self._admission.inline_wait_s(len(heavy.inline))
+        wait_s = self._admission.pool_wait_s(len(self._waiting)) if self._waiting else 0.0
+        if heavy.away and route.lane == HEAVY:
+            wait_s += heavy.ahead_s(self.policy.heavy_key(route, request.arrived_s), route.cpu_s)
+        return wait_s
 
     def _sleep(self) -> Iterator[Op]:
         self._leader_waits = True
@@ -217,7 +243,8 @@ class Server:
     def _late(self, request: Request) -> bool:
         if not overdue(request.arrived_s, self._machine.now_s, self._queue_timeout_s):
             return False
-        request.stream.on_refused()
+        self._admission.expired()
+        request.stream.on_refused(request)
         return True
 
 
@@ -239,6 +266,7 @@ class Stream:
         self.name, self.make, self.clients, self.rate, self.think_s = name, make, clients, rate, think_s
         self.took_s: list[float] = []
         self.refused = 0
+        self.refused_after_s: list[float] = []
 
     def start(self, machine: Machine, server: Server, rng: Random, warm_s: float) -> None:
         """Begins to load `server`; what ends before `warm_s` is not counted."""
@@ -263,8 +291,10 @@ class Stream:
         if self.clients:
             self._machine.at(now_s + self.think_s * (0.5 + self._rng.random()), self._send)
 
-    def on_refused(self) -> None:
+    def on_refused(self, request: Request) -> None:
         """A 503 instead of an answer."""
-        self.refused += self._machine.now_s > self._warm_s
+        if self._machine.now_s > self._warm_s:
+            self.refused += 1
+            self.refused_after_s.append(self._machine.now_s - request.arrived_s)
         if self.clients:
             self._machine.at(self._machine.now_s + self.think_s, self._send)

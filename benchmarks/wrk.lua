@@ -1,5 +1,6 @@
 -- The script of every wrk run: wrk ... URL -- KIND METHOD [BODY_FILE]
 --   plain: one request, repeated byte for byte (wrk builds it once, so the script costs nothing).
+--   listed: one request for each target of the file, in turn. counted: a target that ends in another number each time.
 --   fresh: a new session cookie and a new traceparent (W3C Trace Context) in every request, 8 headers in all.
 -- `done` prints one line of numbers, so that nobody has to parse wrk's table.
 
@@ -30,8 +31,33 @@ local function fresh_requests()
    end
 end
 
+local function listed_requests(file)
+   local requests, i = {}, 0
+   for target in io.lines(file) do
+      requests[#requests + 1] = wrk.format(nil, target)
+   end
+   return function()
+      i = i % #requests + 1
+      return requests[i]
+   end
+end
+
+local function counted_requests()
+   local path, whole = wrk.path, wrk.format()
+   local first, last = whole:find(path, 1, true)
+   local before, after, i = whole:sub(1, last), whole:sub(last + 1), 0
+   return function()
+      i = i + 1
+      return before .. i .. after
+   end
+end
+
 function init(args)
    wrk.method = args[2]
+   if args[1] == "listed" then
+      request = listed_requests(args[3])
+      return
+   end
    if args[3] then
       local file = assert(io.open(args[3], "rb"))
       wrk.body = file:read("*a")
@@ -39,6 +65,8 @@ function init(args)
    end
    if args[1] == "fresh" then
       request = fresh_requests()
+   elseif args[1] == "counted" then
+      request = counted_requests()
    end
 end
 

@@ -52,8 +52,9 @@ class Wrk:
         connections: int,
         seconds: int,
         core: int,
-        fresh: bool = False,
+        kind: str = "plain",
     ):
+        """`kind`: as in wrk.lua; of "listed" the body of the request is the list of targets, one a line."""
         self._limit_s = seconds + GRACE_S
         self._body = tempfile.NamedTemporaryFile(prefix="vivace-bench-")
         self._body.write(request.body)
@@ -64,7 +65,7 @@ class Wrk:
         argv += [
             f"http://{address[0]}:{address[1]}{request.path}",
             "--",
-            "fresh" if fresh else "plain",
+            kind,
             request.method,
         ]
         if request.body:
