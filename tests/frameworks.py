@@ -63,9 +63,6 @@ def make_flask(path: str) -> Site:
 
 
 def make_django(path: str) -> Site:
-    import django
-    from django.conf import settings
-    from django.core.wsgi import get_wsgi_application
     from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
     from django.http import HttpResponseRedirect as Redirect
     from django.urls import path as route
@@ -96,20 +93,30 @@ def make_django(path: str) -> Site:
             route("error", error),
         )
 
+    return django_site(Urls)
+
+
+def django_site(urls: type, *middleware: str) -> Site:
+    """The application with the `urlpatterns` of `urls`, until the next one is made: a process has one Django.
+
+    `middleware` stands in front of Django's own."""
+    import django
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.urls import clear_url_caches, set_urlconf
+
     if not settings.configured:
         settings.configure(
             ALLOWED_HOSTS=["*"],
-            ROOT_URLCONF=Urls,
+            ROOT_URLCONF=urls,
             SECRET_KEY="of a test",
-            MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
             LOGGING_CONFIG=None,
             DEBUG=False,
             USE_TZ=True,
         )
         django.setup()
-    settings.ROOT_URLCONF = Urls
-    from django.urls import clear_url_caches, set_urlconf
-
+    settings.ROOT_URLCONF = urls
+    settings.MIDDLEWARE = [*middleware, "django.middleware.common.CommonMiddleware"]
     clear_url_caches()
     set_urlconf(None)
     return get_wsgi_application()
@@ -130,7 +137,8 @@ def make_bottle(path: str) -> Site:
     @app.post("/upload")
     def upload() -> dict[str, Any]:
         file = request.files["file"]
-        return {"name": file.raw_filename, "size": len(file.file.read())}
+        with request.body, file.file:  # both are temporary files in a cycle, for the collector to find in a later test
+            return {"name": file.raw_filename, "size": len(file.file.read())}
 
     folder, _, name = path.rpartition("/")
     app.get("/hello/<name>")(lambda name: {"name": name, "q": request.query.q})

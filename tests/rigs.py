@@ -6,7 +6,8 @@ import socket
 from typing import Any
 
 from vivace.connection.connection import HEAD, IDLE, Connection
-from vivace.connection.reading import Reader, Site
+from vivace.connection.reading import Reader
+from vivace.connection.site import Site
 from vivace.http1.flags import PRIVATE
 from vivace.http1.head import HeadLimits
 from vivace.schedule.policy import Policy
@@ -70,15 +71,16 @@ class Rig:
         self.bring(data)
         return self.reader.take(self.conn, now)
 
-    def requests(self, *pieces: bytes) -> list[dict[str, Any]]:
-        """Environ and body of every request in the pieces: as Loop.serve_buffer."""
-        found = []
+    def requests(self, *pieces: bytes, found: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """Environ and body of every request in the pieces: as Loop.serve_buffer; in `found` if one is refused."""
+        found = [] if found is None else found
         conn = self.conn
         for piece in pieces:
             self.bring(piece)
             while self.reader.take(conn, 0.0):
                 environ = dict(conn.environ)
                 environ["body"] = environ.pop("wsgi.input").read()
+                environ["vivace.route"] = environ["vivace.route"].name
                 found.append(environ | {"flags": conn.flags & ~PRIVATE})
                 if conn.incoming is not None:
                     assert self.reader.release(conn)

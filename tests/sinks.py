@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from apps import TEXT
@@ -42,12 +43,15 @@ class Sink:
     def put_pair(self, head: bytes, block: bytes, *more: Any) -> None:
         self.put(head + block)
 
-    def put_file(self, head: bytes, file: FileWrapper, region: tuple[int, int, int]) -> None:
-        fd, offset, count = region
-        self.files.append((offset, count))
-        with open(fd, "rb", closefd=False) as source:
-            source.seek(offset)
-            data = source.read(count)
+    def put_file(
+        self, head: bytes, file: FileWrapper, fd: int, pieces: list[bytes | tuple[int, int]], own: bool
+    ) -> None:
+        data = b""
+        for piece in pieces:
+            if isinstance(piece, tuple):
+                self.files.append(piece)
+                piece = os.pread(fd, piece[1], piece[0])
+            data += piece
         try:
             self.put(head + data)
         finally:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from apps import app_of
 from command import SERVES
-from vivace.worker.access_log import BATCH_MAX, AccessLog
+from vivace.connection.plan import Answer
+from vivace.worker.access_log import BATCH_MAX, AccessLog, Outlet
 from wire import Client, chunked, fetch, request, until
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Log:
 
     def __init__(self) -> None:
         self.writes: list[str] = []
-        self.log = AccessLog(self.writes.append)
+        self.log = AccessLog([Outlet(self.writes.append)])
 
     def of(self, environ: dict[str, Any], status: str | None = "200 OK", body_bytes: int = 5) -> str:
         """The one line of a request."""
-        self.log.log(environ, status, body_bytes, 0.001)
+        self.log.log(environ, Answer(status, body_bytes), 0.001)
         self.log.flush()
         [text] = self.writes
         self.writes.clear()
@@ -61,12 +62,12 @@ def log() -> Log:
 # The format.
 
 
-def test_line(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "America/St_Johns")
     time.tzset()
     monkeypatch.setattr(time, "time", lambda: 784111777.9)
     try:
-        assert log.of(ENVIRON) == ('192.0.2.1 - - [06/Nov/1994:05:19:37 -0330] "GET /path?query=1 HTTP/1.1" 200 5')
+        assert Log().of(ENVIRON) == ('192.0.2.1 - - [06/Nov/1994:05:19:37 -0330] "GET /path?query=1 HTTP/1.1" 200 5')
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -163,7 +164,7 @@ def test_an_environ_that_the_application_spoiled(log: Log, value: Any) -> None:
 def test_the_environ_is_not_kept(log: Log) -> None:
     """An uploaded body hangs on it."""
     count = sys.getrefcount(ENVIRON)
-    log.log.log(ENVIRON, "200 OK", 5, 0.1)
+    log.log.log(ENVIRON, Answer("200 OK", 5), 0.1)
     assert sys.getrefcount(ENVIRON) == count
     log.log.flush()
 
@@ -173,7 +174,7 @@ def test_the_environ_is_not_kept(log: Log) -> None:
 
 def test_lines_are_written_together_at_the_flush(log: Log) -> None:
     for number in range(10):
-        log.log.log({**ENVIRON, "REQUEST_URI": f"/{number}"}, "200 OK", 5, 0.001)
+        log.log.log({**ENVIRON, "REQUEST_URI": f"/{number}"}, Answer("200 OK", 5), 0.001)
     assert log.writes == []
     log.log.flush()
     [text] = log.writes
@@ -184,7 +185,7 @@ def test_lines_are_written_together_at_the_flush(log: Log) -> None:
 
 def test_a_full_batch_does_not_wait(log: Log) -> None:
     for _ in range(BATCH_MAX):
-        log.log.log(ENVIRON, "200 OK", 5, 0.001)
+        log.log.log(ENVIRON, Answer("200 OK", 5), 0.001)
     assert len(log.writes) == 1
     assert log.writes[0].count("\n") == BATCH_MAX
 
@@ -195,7 +196,7 @@ def test_no_line_is_lost_or_doubled_between_threads(log: Log) -> None:
 
     def requests(number: int) -> None:
         for serial in range(each):
-            log.log.log({**ENVIRON, "REQUEST_URI": f"/{number}/{serial}"}, "200 OK", 5, 0.001)
+            log.log.log({**ENVIRON, "REQUEST_URI": f"/{number}/{serial}"}, Answer("200 OK", 5), 0.001)
 
     def flushes() -> None:
         while not done.is_set():
@@ -218,14 +219,11 @@ def test_no_line_is_lost_or_doubled_between_threads(log: Log) -> None:
 def test_a_line_that_comes_in_the_middle_of_a_flush(log: Log) -> None:
     """A thread that has looked up where to put it, and puts it there when the flush is over."""
 
-    class Rows(type(log.log._rows)):  # type: ignore[misc]
-        def append(self, row: Any) -> None:
-            if type(log.log._rows) is Rows:
-                log.log.flush()
-            super().append(row)
-
-    log.log._rows = Rows()
-    log.log.log(ENVIRON, "200 OK", 5, 0.001)
+    append = log.log._rows.append
+    log.log.log(ENVIRON, Answer("200 OK", 5), 0.001)
+    row = log.log._rows.pop()
+    log.log.flush()
+    append(row)
     log.log.flush()
     assert "".join(log.writes).count("\n") == 1
 
@@ -238,9 +236,9 @@ def test_a_log_that_cannot_be_written_costs_no_request(error: Any) -> None:
     def write(text: str) -> None:
         raise error
 
-    log = AccessLog(write)
+    log = AccessLog([Outlet(write)])
     for _ in range(BATCH_MAX + 1):
-        log.log(ENVIRON, "200 OK", 5, 0.001)
+        log.log(ENVIRON, Answer("200 OK", 5), 0.001)
     log.flush()
 
 
@@ -251,7 +249,7 @@ def test_a_reader_of_the_log_that_left(tmp_path: Path) -> None:
         assert server.stdout is not None
         assert server.stderr is not None
         try:
-            [url] = SERVES.findall(server.stderr.readline())
+            [url] = re.findall(SERVES, server.stderr.readline())
             server.stdout.close()
             for _ in range(3):
                 assert fetch(url).status == 200

@@ -253,7 +253,7 @@ def test_nothing_found_lists_what_was_looked_for(project: Project) -> None:
         ("empty:app", "empty has no attribute 'app'; write empty:attribute"),
         (":app", "':app' names no module; write it as module:attribute"),
         ("my-app:app", "'my-app' is no module's name; write module:attribute, or a file's path"),
-        ("no/such.py", "no/such.py: no such file, neither in {0} nor in {0}"),
+        ("no/such.py", "no/such.py: no such file, in {0}"),
         ("web.txt/x", "web.txt/x: no such file"),
         ("./note.txt", "{0}/note.txt is no Python file"),
         ("my-file.py", "{0}/my-file.py cannot be imported: 'my-file' is no module's name; rename it, with _ for -"),

@@ -1,18 +1,37 @@
-"""The pure parts of benchmarks/: statistics, verdicts, page, picture, the JSON and what is parsed. Runs no server."""
+"""benchmarks/: statistics, verdicts, pages, picture, the JSON, what is parsed; the open-loop client on a server."""
 
 from __future__ import annotations
 
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import kinds, loads, picture, processes, report, servers, stats, store, syscalls, verdicts, wrk
+from benchmarks import (
+    cache_tests,
+    clients,
+    kinds,
+    loads,
+    open_loop,
+    picture,
+    processes,
+    report,
+    servers,
+    stats,
+    store,
+    syscalls,
+    verdicts,
+    wrk,
+)
 from benchmarks.__main__ import arguments, command
+from benchmarks.trials import __main__ as trials
+from benchmarks.trials import expiring, remembering, trial
+from benchmarks.trials import page as trial_page
 
 HELLO = loads.named(["hello"])[0]
 
@@ -260,3 +279,108 @@ def test_every_server_has_a_command_and_a_reason(tmp_path):
             assert not [word for word in argv if "{" in word]
         assert server.why
         assert "/tmp" not in servers.shown_settings(server)
+
+
+# --- open-loop load and trials ----------------------------------------------------------------------------------
+
+
+def test_open_loop_percentiles_and_parts():
+    found = open_loop.Outcome([open_loop.Sample(at, at, at + 0.1 * at, 200 if at < 8 else 503) for at in range(10)])
+    assert open_loop.percentile([sample.took_s for sample in found.samples], 0.5) == pytest.approx(0.5)
+    assert open_loop.percentile([], 0.5) == 0.0
+    assert len(found.of(200)) == 8
+    assert [sample.meant_s for sample in found.within(2, 4)] == [2, 3]
+
+
+def test_open_loop_counts_every_request_and_how_late_it_was(vivace_server):
+    """Refusals with Retry-After, answers, and connections that close are told apart; none is left out."""
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/busy":
+            start_response("503 Service Unavailable", [("Retry-After", "1"), ("Content-Length", "4")])
+            return [b"busy"]
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    server = vivace_server(app, threads=2)
+    address = ("127.0.0.1", server.port)
+    wires = [clients.Request(path=path).wire(address) for path in ("/", "/busy")]
+    found = open_loop.OpenLoop(address, wires, rate=400, seconds=0.3).run()
+    assert len(found.of(200)) + len(found.of(503)) == len(found.samples) > 50
+    assert all(sample.retry_after == (sample.status == 503) for sample in found.samples)
+    assert all(sample.meant_s <= sample.sent_s <= sample.done_s for sample in found.samples)
+    assert found.connections <= len(found.samples)
+
+
+def trial_record(**others):
+    result = trial.Result("overload", "A title", "How it goes.")
+    result.target("it holds", "it did | so", True)
+    result.target("it holds as well", "it did not", False)
+    result.row("figure", "42")
+    return {**asdict(result), **{key: record([])[key] for key in ("date", "command", "machine", "versions")}, **others}
+
+
+def test_the_page_of_trials_has_a_verdict_for_each_target():
+    text = trial_page.page({"overload": trial_record()})
+    assert "| A title | it holds | it did / so | met |" in text
+    assert "|  | it holds as well | it did not | **MISSED** |" in text
+    assert "- figure: 42" in text
+    assert "2026-01-02, `python -m benchmarks --rounds 3 --seconds 2`: a processor, virtual, 2 cores, 8 GiB" in text
+    assert "Other work" not in text
+
+
+def test_the_page_of_trials_says_when_the_machine_was_not_alone():
+    assert "Other work took 0.70 of the two cores meanwhile" in trial_page.page({"overload": trial_record(foreign=0.7)})
+
+
+def test_the_pages_of_the_trial_of_hits():
+    """Four of five are known ones, the first of them far more often than the last; the others come once."""
+    pages = expiring.drawn(20_000)
+    known = [page for page in pages if page < expiring.KNOWN]
+    others = [page for page in pages if page >= expiring.KNOWN]
+    assert len(known) / len(pages) == pytest.approx(expiring.HIT_SHARE, abs=0.01)
+    assert len(set(others)) == len(others)
+    assert known.count(0) > 20 * known.count(expiring.KNOWN - 1) > 0
+
+
+def test_rounds_of_a_trial_begin_with_another_one_each():
+    asked = []
+
+    def measure(name):
+        asked.append(name)
+        return remembering.Figure(len(asked), 1.0)
+
+    found = remembering.in_turn(("a", "b"), 3, measure)
+    assert asked == ["a", "b", "b", "a", "a", "b"]
+    assert [figure.cpu_us for figure in found["a"]] == [1, 4, 5]
+    assert remembering.over(found, "a", "b", 0).pairs == 3
+
+
+def test_the_command_of_the_trials():
+    options = trials.arguments(["overload", "--quick"])
+    assert (options.names, options.seconds) == (["overload"], trials.QUICK_SECONDS)
+    assert trials.command(options) == "python -m benchmarks.trials overload --seconds 8 --quick"
+    assert trials.arguments([]).names == list(trials.TRIALS)
+    with pytest.raises(SystemExit):
+        trials.arguments(["nonsense"])
+
+
+def test_the_page_of_the_cache_tests_counts_and_says_why():
+    def run(name, *marks):
+        kinds_of = ("required", "required", "optimal", "check")
+        names = ("one", "stale-close-no-cache", "three", "four")
+        tests = [
+            {"id": one, "kind": kind, "mark": mark, "message": "Response 2 is late"}
+            for one, kind, mark in zip(names, kinds_of, marks, strict=True)
+        ]
+        return {"name": name, "version": "1.2-3", "groups": [{"id": "g", "name": "Group", "tests": tests}]}
+
+    yes, no, untried = "\u2705", "\u26d4\ufe0f", cache_tests.DEPENDS
+    other = run("ATS", yes, yes, yes, "N") | {"file": "trafficserver"}
+    text = cache_tests.page([run("vivace", yes, untried, no, "Y")], [other], "abc, 2026-01-01")
+    assert "| **vivace** | 1/2 | 1 | 0/1 | 1/1 |" in text
+    assert "| ATS 1.2 | 2/2 | 0 | 1/1 | 0/1 |" in text
+    assert "| Group | 1/2 | 0/1 | 1/1 | 2/2 + 1/1 |" in text
+    assert f"| `stale-close-no-cache` | required | {cache_tests.WHY['stale-close-no-cache']} |" in text
+    assert "| `three` | optimal | not known yet: Response 2 is late |" in text
+    assert "at abc, 2026-01-01" in text

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tomllib
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,17 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What would have been served: the process room replaced, so that nothing listens."""
+    """What would have been served: `run` of the process room replaced, so that nothing listens."""
     calls: list[tuple[Any, ...]] = []
 
-    def run(*arguments: Any) -> int:
-        calls.append(arguments)
+    def run(settings: Settings, load: Any, *, beside: Any) -> int:
+        assert beside is None
+        calls.append((settings, *load()))
         return 7
 
-    fake = types.ModuleType("vivace.worker.process")
-    fake.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vivace.worker.process", fake)
+    monkeypatch.setattr("vivace.embed.run", run)  # first: it takes the name from the other one
+    monkeypatch.setattr("vivace.worker.process.run", run)
+    monkeypatch.setenv("VIVACE_WORKERS", "0")  # in this process
     return calls
 
 
@@ -122,7 +122,7 @@ def test_server_that_cannot_start_exits_1(
 ) -> None:
     (tmp_path / "web.py").write_text(GOOD)
 
-    def refuse(*arguments: Any) -> int:
+    def refuse(*arguments: Any, **keywords: Any) -> int:
         raise SettingError("bind 'x': another program listens there")
 
     monkeypatch.setattr(sys.modules["vivace.worker.process"], "run", refuse)
@@ -136,6 +136,22 @@ def test_interrupt_while_the_application_is_imported(served: list[tuple[Any, ...
 
 
 # --- the other commands -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stat"], "ctl stat: no such command; did you mean status?"),
+        (["re", "8000"], "ctl re: no such command; did you mean reload or reopen?"),
+        (["relaod"], "ctl relaod: no such command; did you mean reload?"),
+        (["8000"], "ctl 8000: no such command; vivace ctl status|reload|"),
+        ([], "ctl: vivace ctl status|reload|"),
+        (["scale"], "ctl: vivace ctl status|reload|"),
+    ],
+)
+def test_ctl_says_which_word_was_meant(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ctl", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"vivace: {said}")
 
 
 @pytest.mark.parametrize("argv", [["--version"], ["-V"], ["app:app", "--version", "--threads=none"]])

@@ -134,7 +134,7 @@ def test_both_spellings_of_a_name_are_understood_everywhere(tmp_path: Path) -> N
         (["--thread=8"], "--thread: no such option; did you mean --threads?"),
         (["--keep_alive_timeout", "8"], "--keep_alive_timeout: no such option; did you mean --keepalive-timeout?"),
         (["--port", "80", "app"], "--port: no such option; did you mean --bind?"),
-        (["--graceful-timeout=9"], "--graceful-timeout: no such option; did you mean --shutdown-timeout?"),
+        (["--gracefull-timeout=9"], "--gracefull-timeout: no such option; did you mean --shutdown-timeout?"),
         (["--no-acess-log"], "--no-acess-log: no such option; did you mean --no-access-log?"),
         (["--xyzzy"], "--xyzzy: no such option; see vivace --help"),
         (["-x"], "-x: no such option; see vivace --help"),
@@ -232,9 +232,11 @@ def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
 
 
 def test_missing_and_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert problems(["--config", "no.toml"], {}, tmp_path) == ("no.toml: no such file; --config names a TOML file",)
+    assert problems(["--config", "no.toml"], {}, tmp_path) == (
+        "no.toml: no such file; --config names a TOML file or a gunicorn.conf.py",
+    )
     assert problems(["--config", "/no/such.toml"], {}, tmp_path) == (
-        "/no/such.toml: no such file; --config names a TOML file",
+        "/no/such.toml: no such file; --config names a TOML file or a gunicorn.conf.py",
     )
     (tmp_path / "vivace.toml").write_text("")
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vivace.errors import ApplicationError
 from vivace.worker.console import LEVELS, REPEAT_S, Console
+from vivace.worker.log_file import ErrorStream, LogFile
 
 BEGIN = re.compile(
     rf"\[[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:]{{8}} [+-][0-9]{{4}}\] \[{os.getpid()}\] \[([A-Z]+)\] (.*)"
@@ -132,7 +135,7 @@ def test_a_fault_of_the_server_asks_for_a_report(capsys: pytest.CaptureFixture[s
     Console().on_error(raised(KeyError("oops")))
     [(level, text)] = said(capsys)
     first, *rest = text.splitlines()
-    assert (level, first) == ("ERROR", "vivace failed; please report this:")
+    assert (level, first) == ("ERROR", "vivace failed; please report this")
     assert rest[0] == "Traceback (most recent call last):"
     assert rest[-1] == "KeyError: 'oops'"
 
@@ -232,3 +235,108 @@ def test_an_error_that_cannot_be_shown(capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().err
     assert "GET /rude" in text
     assert "Rude" in text
+
+
+# JSON.
+
+
+def as_json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_message_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(form="json").say("warning", 'a "message"\nof two lines: é')
+    [tree] = as_json(capsys)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", tree.pop("time"))
+    assert tree == {"level": "warning", "pid": os.getpid(), "message": 'a "message"\nof two lines: é'}
+
+
+def test_a_failure_of_the_application_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, wherever its parts come from."""
+    console = Console(form="json")
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": '/a\x9b"b',
+        "vivace.request_id": "4bf92f",
+        "wsgi.errors": ErrorStream(console),
+    }
+    console.report(environ, raised(ValueError("one\ntwo")))
+    [tree] = as_json(capsys)
+    assert tree["message"] == 'the application failed on GET /a\\x9b\\"b'
+    assert (tree["level"], tree["request_id"], tree["method"]) == ("error", "4bf92f", "GET")
+    assert tree["traceback"].startswith("Traceback (most recent call last):\n")
+    assert tree["traceback"].endswith("ValueError: one\ntwo\n")
+
+
+def test_what_the_application_writes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = ErrorStream(Console(form="json"))
+    stream.write("one\ntwo\nthr")
+    stream.write("ee")
+    stream.flush()
+    assert [(tree["source"], tree["message"]) for tree in as_json(capsys)] == [
+        ("wsgi.errors", "one\ntwo"),
+        ("wsgi.errors", "three"),
+    ]
+
+
+def test_a_fault_of_the_server_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(form="json").on_error(raised(ValueError("no")))
+    [tree] = as_json(capsys)
+    assert tree["message"] == "vivace failed; please report this"
+    assert "ValueError: no" in tree["traceback"]
+
+
+# The request's id.
+
+
+def test_the_id_of_a_request(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.say("error", "it took too long\n  a second line", request_id="4bf\n92f")
+    console.say("error", "no id", request_id="")
+    assert said(capsys) == [
+        ("ERROR", "it took too long [request 4bf\\x0a92f]\n  a second line"),
+        ("ERROR", "no id"),
+    ]
+
+
+# Colours.
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "coloured"),
+    [
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": ""}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+    ],
+)
+def test_colours(stream: io.StringIO, environ: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", stream)
+    console = Console()
+    console.say("error", "a message")
+    console.report({"wsgi.errors": stream}, ValueError("no"))
+    console.info("plain")
+    assert stream.getvalue().count("[\x1b[31mERROR\x1b[0m]") == (2 if coloured else 0)
+    assert stream.getvalue().count("\x1b") == (4 if coloured else 0)
+
+
+def test_no_colours_in_a_file_and_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    console = Console()
+    console.file = LogFile(str(tmp_path / "log"), "log_file")
+    console.say("error", "a message")
+    assert "\x1b" not in (tmp_path / "log").read_text()
+    Console(form="json").say("error", "a message")
+    assert "\x1b" not in sys.stderr.getvalue()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from wire import fetch, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 HELLO = app_of([b"hello"])
 
@@ -53,6 +55,11 @@ def test_background_answers_what_came_before_it_was_started() -> None:
         client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         with server:
             assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_background_without_a_reload_that_is_not_wanted() -> None:
+    with vivace.background(HELLO, reload=False, env=[]) as server:
+        assert fetch(server).body == b"hello"
 
 
 def test_background_on_a_unix_socket(tmp_path: Path) -> None:
@@ -95,6 +102,22 @@ def test_settings_that_are_wrong_are_all_told(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["background", "serve"])
+def test_settings_that_come_too_late_for_the_application(tmp_path: Path, how: str) -> None:
+    before = os.getcwd(), dict(os.environ), list(sys.path)
+    late: dict[str, Any] = {"chdir": str(tmp_path), "env": ["A=b"], "python-path": "lib", "app_dir": "lib"}
+    with pytest.raises(SettingError) as raised:
+        getattr(vivace, how)(HELLO, **late, name="web", reload=True, bind="127.0.0.1:0")
+    assert [problem.partition(": has no effect, ")[0] for problem in raised.value.problems] == [
+        *("app_dir", "chdir", "env", "name", "python_path", "reload")
+    ]
+    assert raised.value.problems[1] == (
+        "chdir: has no effect, since the application is imported already: call os.chdir() before you import it; "
+        "or serve it with the vivace command"
+    )
+    assert (os.getcwd(), dict(os.environ), list(sys.path)) == before
+
+
+@pytest.mark.parametrize("how", ["background", "serve"])
 def test_a_server_that_cannot_be_made_leaves_no_listener(tmp_path: Path, how: str) -> None:
     """The sockets are open by then."""
     if sys.platform != "linux":
@@ -131,7 +154,7 @@ def test_serve_until_a_signal_and_once_more(threads: int) -> None:
         assert script.stderr is not None
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
-                [url] = SERVES.findall(script.stderr.readline())
+                [url] = re.findall(SERVES, script.stderr.readline())
                 assert (fetch(url).body == b"MainThread") is (threads == 1)
                 script.send_signal(number)
                 assert script.stderr.readline().endswith("[INFO] stopped\n")
@@ -145,14 +168,20 @@ def test_serve_until_a_signal_and_once_more(threads: int) -> None:
 THREAD = """
 import os, sys, threading, vivace
 sys.path.insert(0, sys.argv[1])
-from wire import fetch, until
+from wire import Client, fetch, until
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 
 threading.Thread(target=vivace.serve, args=(app,), kwargs={"bind": "unix:app.sock"}, daemon=True).start()
-until(lambda: os.path.exists("app.sock"))
+def listens():
+    try:
+        return Client("unix:app.sock").socket.close() is None
+    except OSError:
+        return False
+
+until(listens)
 print(fetch("unix:app.sock").body.decode())
 """
 

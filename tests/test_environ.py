@@ -57,7 +57,7 @@ def test_environ_has_exactly_what_it_should(serve: Serve, monkeypatch: pytest.Mo
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
-            "others": ["wsgi.errors", "wsgi.file_wrapper", "wsgi.input"],
+            "others": ["vivace.route", "wsgi.errors", "wsgi.file_wrapper", "wsgi.input"],
         }
         data = request("/caf%C3%A9%20/x?q=%20+&r", "X-One:  1 ", "Content-Type: text/x", method="POST", body=b"body")
         for _ in range(4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import pytest
@@ -163,3 +164,27 @@ def test_nothing_is_lost_doubled_or_overbooked(steps):
             assert len(booked) <= 1 or sum(booked) <= BOOK
         assert len(queue) == len(pushed) - len(out) == len(queue.inline) + queue.away
     assert len(set(out)) == len(out)
+
+
+def test_bookings_that_end_while_the_book_is_read():
+    """A collection may begin at any object that is made, and lets other threads run: here one that ends a booking."""
+    queue = HeavyQueue()
+    for call in range(400):
+        push_away(queue, call, 0.001)
+    tokens = [token for _, token in started(queue)]
+    push_away(queue, "last", 0.1)
+
+    def on_collection(phase: str, info: object) -> None:
+        if tokens:
+            queue.ended(tokens.pop())
+
+    kept = [(number, object()) for number in range(5000)]  # so that tuples are made, and not taken from those that were
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(on_collection)
+    gc.set_threshold(1, 1000, 1000)
+    try:
+        [(call, _)] = started(queue)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(on_collection)
+    assert (call, len(kept)) == ("last", 5000)

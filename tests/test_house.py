@@ -19,8 +19,9 @@ from wire import fetch
 
 SOURCE = Path(vivace.__file__).parent
 ROOT = SOURCE.parent.parent
-MODULES = sorted(SOURCE.rglob("*.py"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent.name != "files")
+"""What lies in `files` is sent elsewhere, and no module."""
+DOCUMENTS = sorted([path for folder in (".", "docs", "benchmarks", "fuzz") for path in (ROOT / folder).glob("*.md")])
 
 if not (ROOT / "pyproject.toml").is_file():
     pytest.skip("vivace is installed without its repository", allow_module_level=True)
@@ -293,18 +294,24 @@ def test_modules_that_the_architecture_names_exist() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     """`--option` of vivace, VIVACE_VARIABLE."""
+    from vivace.cli import bench, cache, compare, doctor, profile, slow, tune
     from vivace.cli.main import FLAGS
+    from vivace.cli.top import SWITCHES, VALUES
     from vivace.config.settings import ROWS
 
-    options: set[str] = set(FLAGS)
+    options: set[str] = {*FLAGS, *SWITCHES, *VALUES, *cache.SWITCHES, *cache.VALUES}
+    options |= {*slow.SWITCHES, *slow.VALUES, *profile.SWITCHES, *profile.VALUES}
+    options |= {*doctor.SWITCHES, *doctor.VALUES}
+    options |= {*bench.SWITCHES, *bench.VALUES, *compare.SWITCHES, *compare.VALUES}
+    options |= {*tune.SWITCHES, *tune.VALUES}
     variables: set[str] = set()
     for row in ROWS.values():
         options |= {row.option, "--no-" + row.option[2:], "--" + row.name.replace("_", "-")}
         variables |= {row.variable, "VIVACE_" + row.name.upper()}
     wrong: list[Any] = []
     for path in DOCUMENTS:
-        if path.parent.name == "benchmarks":
-            continue
+        if path.parent.name == "benchmarks" or path.name in ("benchmarks.md", "trials.md"):
+            continue  # their options are those of `python -m benchmarks`
         text = path.read_text(encoding="utf-8")
         for line in re.findall(r"vivace [^\n`]*?--[^\n`]*", text):
             wrong += [(path.name, word) for word in re.findall(r"(?<=\s)--[a-z][a-z-]+", line) if word not in options]

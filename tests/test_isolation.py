@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., vivace.background]
 
-SOON_S = 0.5
+SOON_S = 1.0
 
 
 def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -83,6 +83,8 @@ def test_address(text: str, kind: str, host: str, port: int) -> None:
         ("localhost:http", "'http' is no port; write host:port with a port from 0 to 65535"),
         ("localhost:-1", "'-1' is no port; write host:port with a port from 0 to 65535"),
         ("localhost:8000/", "write host:port"),
+        ("/run/app.sock", "is a path; write unix:/run/app.sock for a Unix socket"),
+        ("./app.sock", "is a path; write unix:./app.sock for a Unix socket"),
         ("", "names no address; write host:port"),
         ("localhost:65536", "'65536' is no port; write host:port with a port from 0 to 65535"),
         ("localhost:" + "9" * 5000, "is no port; write host:port with a port from 0 to 65535"),
@@ -226,7 +228,7 @@ def test_a_host_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     said = problem("no.such.host:80")
     assert said.startswith("bind 'no.such.host:80': no address for host 'no.such.host' (")
-    assert "Name or service not known" in said
+    assert "(Name or service not known); give an address of this machine" in said
 
 
 def test_a_host_that_is_no_name() -> None:

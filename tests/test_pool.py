@@ -307,3 +307,61 @@ def test_a_crash_of_the_leader_is_reported() -> None:
     held(pool, 1)[0].end()
     pool.end()
     until(lambda: pool.total == 0)
+
+
+def test_what_has_no_deadline_says_nothing_of_those_behind_it(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    busy = held(pool, 2)
+    for job in ("no deadline", "late", "no deadline either", "in time", "late behind"):
+        pool.waiting.append(job)
+    late = {"late": True, "late behind": True, "in time": False}
+    assert pool.expire(late.get) == ["late"]
+    assert list(pool.waiting) == ["no deadline", "no deadline either", "in time", "late behind"]
+    pool.waiting.clear()
+    end_all(*busy)
+
+
+# Another number of threads.
+
+
+def test_a_higher_limit_starts_threads_for_what_waits(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    jobs = held(pool, 2)
+    more = [Held() for _ in range(3)]
+    for job in more:
+        pool.submit(job)
+    assert pool.total == 2
+    pool.resize(3)
+    for job in more[:2]:
+        job.wait_begun()
+    assert (pool.total, len(pool.waiting)) == (4, 1)
+    end_all(*jobs, *more)
+    rest(pool)
+
+
+def test_below_a_lower_limit_threads_end_after_their_call_though_jobs_wait(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    jobs = held(pool, 5)
+    waiting = [Held() for _ in range(3)]
+    for job in waiting:
+        pool.submit(job)
+    pool.resize(1)
+    for count, job in enumerate(jobs[:3], 1):
+        job.end()
+        until(lambda count=count: pool.total == 5 - count, what="a thread ends")  # type: ignore[misc]
+        assert len(pool.waiting) == 3
+    end_all(*jobs, *waiting)
+    for job in waiting:
+        job.wait_begun()
+    rest(pool)
+    assert pool.total <= 2
+
+
+def test_a_limit_that_comes_back_lets_everybody_stay(make_pool: MakePool) -> None:
+    pool = make_pool(4)
+    jobs = held(pool, 5)
+    pool.resize(1)
+    pool.resize(4)
+    end_all(*jobs)
+    rest(pool)
+    assert pool.total == 5

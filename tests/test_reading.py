@@ -113,7 +113,7 @@ def test_one_empty_line_before_a_request_is_forgiven(rig: Rig) -> None:
     assert refused.value.status == 400
 
 
-# One whole request without a body: the short way of the fast path.
+# One whole request: the short way of the fast path.
 
 
 def test_the_short_way_gives_what_the_long_way_gives() -> None:
@@ -121,15 +121,51 @@ def test_the_short_way_gives_what_the_long_way_gives() -> None:
     for data in STREAM:
         for _ in range(3):
             with Rig() as rig:
-                short = rig.reader.take_whole(rig.site, data)
+                short = rig.reader.take_whole(rig.conn, data)
                 assert rig.take(data)
                 conn = rig.conn
-                has_body = conn.incoming is not None
-                assert (short is None) is (has_body or data.startswith(b"\r\n"))
+                assert (short is None) is (b"chunked" in data or data.startswith(b"\r\n"))
                 if short is not None:
                     environ, flags, route = short
+                    bodies = [keys.pop("wsgi.input").read() for keys in (environ, conn.environ)]
+                    assert bodies[0] == bodies[1]
                     environ |= {"REMOTE_ADDR": conn.host, "REMOTE_PORT": conn.port}
                     assert (environ, flags, route) == (conn.environ, conn.flags, conn.route)
+
+
+POST = request("/", method="POST", body=b"0123456789")
+
+
+@pytest.mark.parametrize("body", [b"0123456789", b"\r\n\r\n012345", b"GET / HTTP"])
+def test_a_small_body_that_came_with_its_head(rig: Rig, body: bytes) -> None:
+    data = POST[:-10] + body
+    for sighting in range(3):
+        found = rig.reader.take_whole(rig.conn, data)
+        assert found is not None
+        environ, _, route = found
+        assert (environ["CONTENT_LENGTH"], route.name) == ("10", "POST /")
+        assert environ["wsgi.input"].read() == body
+        assert list(rig.site.body_memo) == ([data[:-10]] if sighting else [])
+    for other in (data[:-10], data[:-1], data + b"x", data * 2):
+        assert rig.reader.take_whole(rig.conn, other) is None
+    assert rig.site.memo == {}, "such a head alone is no whole request"
+
+
+@pytest.mark.parametrize(
+    "options", [{"body_bytes_max": 9}, {"body_memory_bytes": 9}, {"stream": True}], ids=["refused", "spilled", "stream"]
+)
+def test_a_body_that_the_short_way_does_not_take(options: dict[str, Any]) -> None:
+    with Rig(**options) as rig:
+        for _ in range(3):
+            assert rig.reader.take_whole(rig.conn, POST) is None
+        assert rig.site.body_memo == {}
+
+
+def test_a_private_head_with_a_body_is_not_remembered(rig: Rig) -> None:
+    data = request("/", "Cookie: session=secret", method="POST", body=b"0123456789")
+    for _ in range(3):
+        assert rig.reader.take_whole(rig.conn, data) is not None
+    assert rig.site.body_memo == {}
 
 
 @pytest.mark.parametrize(
@@ -144,28 +180,30 @@ def test_the_short_way_gives_what_the_long_way_gives() -> None:
         HELLO.replace(b"Host: h", b"Host : h"),
         b"GET / HTTP/1.1\r\n\r\n",
         request("/", "Content-Length: 5"),
+        request("/", "Content-Length: 5") + b"1234",
+        request("/", "Content-Length: 5", "Expect: 100-continue") + b"12345",
         request("/", "Transfer-Encoding: chunked"),
     ],
     ids=ascii,
 )
 def test_what_the_short_way_leaves_to_the_long_one(rig: Rig, data: bytes) -> None:
-    assert rig.reader.take_whole(rig.site, data) is None
+    assert rig.reader.take_whole(rig.conn, data) is None
     assert (rig.site.memo, rig.site.seen) == ({}, set())
 
 
 def test_the_short_way_remembers_as_the_long_one_does(rig: Rig) -> None:
     """At the second sighting, whichever way each one took; and never what is private."""
-    rig.reader.take_whole(rig.site, HELLO)
+    rig.reader.take_whole(rig.conn, HELLO)
     assert rig.site.memo == {}
     rig.requests(HELLO)
     assert list(rig.site.memo) == [HELLO]
     other = request("/other")
     rig.requests(other)
-    rig.reader.take_whole(rig.site, other)
+    rig.reader.take_whole(rig.conn, other)
     assert list(rig.site.memo) == [HELLO, other]
     for _ in range(3):
-        rig.reader.take_whole(rig.site, request("/", "Cookie: session=secret"))
-        rig.reader.take_whole(rig.site, request("/" + "x" * MEMO_HEAD_BYTES_MAX))
+        rig.reader.take_whole(rig.conn, request("/", "Cookie: session=secret"))
+        rig.reader.take_whole(rig.conn, request("/" + "x" * MEMO_HEAD_BYTES_MAX))
     assert list(rig.site.memo) == [HELLO, other]
 
 
@@ -248,8 +286,7 @@ def test_a_head_is_remembered_at_its_second_sighting(rig: Rig) -> None:
     assert list(site.memo) == [HELLO]
     template, flags, route = site.memo[HELLO]
     assert (template["PATH_INFO"], flags, route.name) == ("/hello", 0, "GET /hello")
-    assert "REMOTE_ADDR" not in template
-    assert "REMOTE_PORT" not in template
+    assert (template["REMOTE_ADDR"], template["REMOTE_PORT"]) == ("", "")
 
 
 def test_every_sighting_gives_the_same_and_none_sees_the_other_s_changes(rig: Rig) -> None:
@@ -263,7 +300,8 @@ def test_every_sighting_gives_the_same_and_none_sees_the_other_s_changes(rig: Ri
         del rig.conn.environ["HTTP_ACCEPT"]
         rig.conn.buffer, rig.conn.at = b"", 0
     assert seen == [seen[0]] * 5
-    assert {key: value for key, value in rig.site.base.items() if key != "wsgi.input"} == BASE
+    assert {key: value for key, value in rig.site.base.items() if key in BASE} == BASE
+    assert set(rig.site.base) - set(BASE) == {"wsgi.input", "REMOTE_ADDR", "REMOTE_PORT", "vivace.route"}
 
 
 def test_who_sent_it_is_not_remembered() -> None:

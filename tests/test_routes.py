@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vivace.schedule import routes as rules
-from vivace.schedule.policy import POOL, Policy, Route
+from vivace.schedule.policy import Policy
+from vivace.schedule.route import POOL, Route
 from vivace.schedule.routes import METHODS, RouteTable, template_of
 
 
@@ -153,3 +154,68 @@ def test_any_requests(requests):
         assert route.name == f"{shown} {template_of(path)}"
         assert routes.find(method, path) is route
     assert len(routes.templates) <= len({(method, path) for method, path in requests})
+
+
+# Names that the application gives.
+
+
+def named(table: RouteTable, path: str, name: str) -> tuple[list[tuple[Route, Route]], bool]:
+    """A request for `path` finds out that its route is called `name`."""
+    table.find("GET", path).rename(name)
+    return table.apply_renames()
+
+
+def test_routes_of_one_rule_become_one() -> None:
+    table = RouteTable(Policy(tick_s=0.004, gil=True).new_route)
+    first, second = table.find("GET", "/users/anna"), table.find("GET", "/users/bo")
+    assert first is not second
+    pairs, stale = named(table, "/users/anna", "GET /users/<name>")
+    assert not stale
+    [(old, rule)] = pairs
+    assert (old, rule.name) == (first, "GET /users/<name>")
+    named(table, "/users/bo", "GET /users/<name>")
+    assert table.find("GET", "/users/anna") is table.find("GET", "/users/bo") is rule
+    assert table.apply_renames() == ([], False)
+    assert named(table, "/users/bo", "GET /users/<name>") == ([], False), "it is called that already"
+
+
+def test_a_whole_template_takes_the_name() -> None:
+    table = RouteTable(Policy(tick_s=0.004, gil=True).new_route)
+    table.find("GET", "/users/7")
+    table.find("GET", "/users/8")
+    table.find("GET", "/other/8")
+    [(_, rule)], _ = named(table, "/users/7", "GET /users/<int:id>")
+    assert table.find("GET", "/users/8") is table.find("GET", "/users/99") is rule
+    assert table.find("GET", "/other/8").name == "GET /other/{}"
+    assert table.find("POST", "/users/8").name == "POST /users/{}"
+
+
+def test_a_head_that_was_remembered_before_is_noticed() -> None:
+    table = RouteTable(Policy(tick_s=0.004, gil=True).new_route)
+    old = table.find("GET", "/users/7")
+    named(table, "/users/7", "GET /users/<int:id>")
+    old.rename("GET /users/<int:id>")
+    assert table.apply_renames() == ([], True)
+
+
+def test_a_template_of_two_rules_keeps_its_own_name() -> None:
+    table = RouteTable(Policy(tick_s=0.004, gil=True).new_route)
+    old = table.find("GET", "/x/7")
+    named(table, "/x/7", "GET /x/<int:id>")
+    pairs, stale = named(table, "/x/deadbeef01", "GET /x/<digest>")
+    assert (pairs, stale) == ([], True)
+    assert table.find("GET", "/x/7") is table.find("GET", "/x/deadbeef01") is old
+    assert named(table, "/x/7", "GET /x/<int:id>") == ([], False), "it is not asked again"
+    assert table.find("GET", "/x/7") is old
+
+
+def test_names_do_not_make_the_table_grow() -> None:
+    forgotten: list[Route] = []
+    table = RouteTable(Policy(tick_s=0.004, gil=True).new_route)
+    table.on_forget = forgotten.extend
+    for number in range(5000):
+        path = "/" + "".join("abcdefghij"[int(digit)] for digit in str(number))
+        named(table, path, "GET /<word>")
+    assert len(table.templates) <= 1000
+    assert forgotten
+    assert table.find("GET", path).name == "GET /<word>"

@@ -5,6 +5,7 @@ How a server stops stands in test_stopping.py, where it listens in test_listenin
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import resource
@@ -23,8 +24,9 @@ from vivace.connection.plan import Plan
 from vivace.errors import SettingError
 from vivace.net.listen import close_listener, open_listener, parse_address
 from vivace.worker.console import Console
+from vivace.worker.planning import PLAIN, make_plan
 from vivace.worker.process import raise_descriptor_limit
-from vivace.worker.server import PLAIN, SOFTWARE, Server, base_environ, make_plan, open_listeners
+from vivace.worker.server import SOFTWARE, Server, base_environ, open_listeners
 from wire import TIMEOUT_S, fetch
 
 if TYPE_CHECKING:
@@ -40,12 +42,44 @@ HELLO = app_of([b"hello"])
 
 # Settings that something else than the plan wants, and how.
 ELSEWHERE = {
+    *("chdir", "python_path", "env", "name", "profile"),
     *("app", "app_dir", "config", "bind", "backlog", "unix_mode", "unix_owner"),
-    *("log_level", "access_log", "server_header", "switch_interval_s", "lanes", "underscores"),
+    *("log_level", "log_format", "access_log", "access_log_format", "access_log_skip", "access_log_syslog"),
+    *("syslog", "syslog_format", "syslog_facility", "syslog_tag", "python_logging", "log_config"),
+    *("server_header", "switch_interval_s", "gc_threshold", "lanes", "underscores"),
+    *("adaptive", "adaptive_threads_max", "adaptive_wait_s"),
+    *("certfile", "keyfile", "tls_ca_file", "tls_client", "tls_min", "tls_ciphers", "tls_self_signed"),
+    *("tls_handshake_timeout_s", "https_redirect"),
     *("request_line_bytes_max", "head_bytes_max", "fields_max", "field_bytes_max"),
+    # the supervisor's
+    *("workers", "preload", "reuse_port", "pin_workers", "boot_timeout_s", "reload", "reload_extra"),
+    *("max_requests", "max_requests_jitter", "max_lifetime_s", "memory_soft_bytes", "memory_hard_bytes"),
+    # the admin process's
+    *("admin", "admin_token", "admin_token_file", "admin_show_queries", "admin_routes_max"),
+    "profile",
+    # what stands in front
+    *("trusted_proxies", "proxy_headers", "forwarded_fields", "root_path"),
+    *("proxy_protocol", "proxy_protocol_timeout_s"),
+    *("log_file", "access_log_file", "user", "group", "umask", "pidfile"),
+    # what is kept, coded, and served as files
+    *("cache", "cache_memory_bytes", "cache_entry_bytes_max", "cache_rule", "cache_ignore_params"),
+    *("cache_ignore_cookies", "cache_status", "cache_wait_s", "cache_store"),
+    *("compress", "compress_types", "compress_bytes_min", "compress_exclude", "compress_level"),
+    *("static", "static_index", "static_max_age_s", "static_immutable", "static_follow_symlinks"),
+    # what requests carry
+    *("request_id", "request_id_from", "server_timing", "server_timing_token", "trace", "trace_from", "trace_sample"),
 }
 
 OTHER_VALUES: dict[str, Any] = {"poller": "select", "spill_dir": "/tmp", "body_stream": True}
+OTHER_VALUES |= {
+    "drain_delay_s": 5.0,
+    "livez_path": "/livez",
+    "readyz_path": "/readyz",
+    "request_timeout_s": 30.0,
+    "metrics": False,
+    "arrival_stamps": True,
+    "slow_request_by_route": True,
+}
 
 
 def test_no_setting_is_without_effect() -> None:
@@ -189,6 +223,22 @@ def test_the_switch_interval_is_set_while_it_serves(threads: int, given: float, 
         fetch(server)
     assert seen == [pytest.approx(expected or before)]
     assert sys.getswitchinterval() == before
+
+
+def test_the_collector_s_threshold_is_set_while_it_serves() -> None:
+    """That of the youngest generation; all are the program's own again afterwards."""
+    before = gc.get_threshold()
+    seen: list[tuple[int, ...]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        seen.append(gc.get_threshold())
+        return HELLO(environ, start_response)
+
+    for given in (50_000, 0):
+        with vivace.background(app, gc_threshold=given) as server:
+            fetch(server)
+        assert gc.get_threshold() == before
+    assert seen == [(50_000, *before[1:]), before]
 
 
 class Limits:

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 
 from vivace.cli.main import FLAGS
 from vivace.config import kinds, reference
-from vivace.config.limits import Limits
 from vivace.config.row import Row
-from vivace.config.serving import Serving
-from vivace.config.settings import ELSEWHERE, ROWS, SECTIONS, Settings, names
+from vivace.config.settings import ELSEWHERE, PARTS, ROWS, SECTIONS, Settings, names
 
 TYPES = {
     "str": str,
     "dir": str,
     "choice": str,
+    "number": str,
     "int": int,
     "bytes": int,
     "mode": int,
@@ -64,7 +63,7 @@ def test_unit_stands_last_in_the_name(row: Row) -> None:
 
 @by_name
 def test_attribute_has_the_type_of_its_kind(row: Row) -> None:
-    owner = Serving if row.name in vars(Serving) else Limits
+    owner = next(part for part in PARTS if row.name in vars(part))
     assert get_type_hints(owner)[row.name] == TYPES[row.kind]
 
 
@@ -78,7 +77,7 @@ def test_default_is_valid_and_survives_text_and_toml(row: Row) -> None:
 
 
 def test_no_row_is_lost_between_the_classes_and_the_table() -> None:
-    rows = {name for part in (Serving, Limits) for name, value in vars(part).items() if isinstance(value, Row)}
+    rows = {name for part in PARTS for name, value in vars(part).items() if isinstance(value, Row)}
     assert rows == set(ROWS)
 
 

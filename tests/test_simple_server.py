@@ -172,6 +172,7 @@ MEANT = {
     "REQUEST_URI": "vivace adds it",
     "RAW_URI": "vivace adds it",
     "REMOTE_PORT": "vivace adds it",
+    "vivace.route": "vivace adds it: what the request is counted under",
     "wsgi.input_terminated": "vivace adds it: the input ends where the body ends",
 }
 """Where the environ differs from the standard one."""

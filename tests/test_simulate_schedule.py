@@ -14,7 +14,7 @@ from benchmarks import simulate_schedule
 from benchmarks.simulate_schedule import HEADINGS, LOADS, POLICIES, Figures, ideal, print_table, simulate
 from benchmarks.simulated_machine import FREE, PARK, RUN, SLEEP, Machine
 
-from vivace.schedule.policy import INLINE
+from vivace.schedule.route import INLINE
 
 SWITCH_S = 0.0002
 

@@ -165,7 +165,7 @@ def test_stream_in_flight_is_finished(serve_bare: Serve) -> None:
 
 
 def test_response_that_a_slow_client_still_reads_is_finished(serve_bare: Serve) -> None:
-    server = serve_bare(app_of([b"x" * 20_000_000])).start()
+    server = serve_bare(app_of([b"x" * 20_000_000]), shutdown_timeout=TIMEOUT_S).start()
     with Client(server, receive_bytes=65536) as client:
         client.send(request()).wait()
         thread = stopped(server)

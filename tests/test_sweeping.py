@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vivace.connection import overload
 from vivace.connection.connection import BODY, CLOSED, DRAINING, HEAD, IDLE, LINGERING, RUNNING
+from vivace.connection.overload import Refusals
 from vivace.connection.plan import Plan
 from vivace.connection.sweeping import LOG_PERIOD_S, RATE_GRACE_S, Sweeper, date_line
 from vivace.net.poller import READ
+from vivace.observe.section import Section
+from vivace.schedule.admission import Admission
 from vivace.schedule.heavy import HeavyQueue
 
 NOW = 1000.0
@@ -49,6 +53,11 @@ class Loop:
 
     def __init__(self, *conns: Conn, **changes: Any) -> None:
         self.plan = Plan()
+        self.limiter = self.answers = self.cache = self.facts = None
+        self.section = Section.private()
+        self.tally = None
+        self.monitor = self
+        self.turns = self.seen = 0
         self.warnings: list[str] = []
         self.plan.warn = self.warnings.append
         for name, value in changes.items():
@@ -56,11 +65,17 @@ class Loop:
         self.conns = dict(enumerate(conns))
         self.heavy = HeavyQueue()
         self.acceptor = self
-        self.full = self.stopping = self.done = False
+        self.full = self.closing = self.stopping = self.done = self.saturated = False
+        self.pool = None
+        self.admission = Admission(self.plan.queue_timeout_s, self.plan.threads)
+        self.refusals = Refusals()
         self.date = b""
         self.told: list[tuple[Any, ...]] = []
         self.resumed = 0
         self.sweeper = Sweeper(self)  # type: ignore[arg-type]
+
+    def count(self) -> None:
+        pass
 
     def maybe_resume(self) -> None:
         self.resumed += 1
@@ -73,9 +88,6 @@ class Loop:
     def refuse(self, conn: Conn, status: int, detail: str, reason: str) -> None:
         assert detail
         self.told.append(("refuse", conn, status, reason))
-
-    def shed(self, conn: Conn) -> None:
-        self.told.append(("shed", conn))
 
     def tick(self, now: float = NOW) -> list[tuple[Any, ...]]:
         """What one tick does, without the connection that all of it is done to."""
@@ -187,11 +199,20 @@ def test_the_rate_is_no_matter_of_other_states() -> None:
 
 
 @pytest.mark.parametrize(("queue_timeout_s", "shed"), [(5.0, 2), (0.0, 0), (100.0, 0)])
-def test_requests_that_waited_too_long_are_shed(queue_timeout_s: float, shed: int) -> None:
+def test_requests_that_waited_too_long_are_turned_away(
+    monkeypatch: pytest.MonkeyPatch, queue_timeout_s: float, shed: int
+) -> None:
     loop = Loop(queue_timeout_s=queue_timeout_s)
+    monkeypatch.setattr(
+        overload,
+        "turn_away",
+        lambda loop, conn, wait_s, leading: loop.told.append(("turn away", conn, wait_s, leading)),
+    )
     for number, arrived in enumerate((NOW - 10, NOW - 5.1, NOW - 4.9, NOW)):
-        loop.heavy.push(float(number), arrived, Conn(RUNNING))
-    assert loop.tick() == [("shed",)] * shed
+        conn = Conn(RUNNING)
+        conn.arrived = arrived
+        loop.heavy.push(float(number), arrived, conn)
+    assert loop.tick() == [("turn away", pytest.approx(wait_s), True) for wait_s in (10, 5.1)[:shed]]
     assert len(loop.heavy) == 4 - shed
 
 

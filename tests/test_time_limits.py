@@ -265,7 +265,7 @@ def command(tmp_path: Path) -> Command:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
 
-    return Command("app:app", "--bind", "127.0.0.1:0", cwd=tmp_path, preexec_fn=limit)
+    return Command("app:app", "--bind", "127.0.0.1:0", "--workers", "0", cwd=tmp_path, preexec_fn=limit)
 
 
 def test_out_of_descriptors_with_idle_connections(command: Command) -> None:
@@ -281,7 +281,7 @@ def test_out_of_descriptors_with_busy_connections(command: Command) -> None:
         clients = [stack.enter_context(Client(command.url)) for _ in range(2 * FILES_MAX)]
         for client in clients:
             client.send(request()[:-2])
-        until(lambda: "ulimit" in command.log)
+        command.said("ulimit")
         before = command.cpu_s()
         time.sleep(0.5)
         assert command.cpu_s() - before < 0.2

@@ -48,7 +48,7 @@ class Twin:
         if kind == "general":
             for _, site in self.loop.acceptor._sites.values():
                 site.memo = Forgetful()
-            self.loop.reader.take_whole = lambda site, data: None  # type: ignore[method-assign]
+            self.loop.reader.take_whole = lambda conn, data: None  # type: ignore[method-assign]
         for name in self.counts:
             setattr(self.loop, name, self._counted(name, getattr(self.loop, name)))
         self.thread = threading.Thread(target=self.server.run)
@@ -289,7 +289,10 @@ def test_an_empty_line_alone_before_a_known_head(twins: list[Twin], kind: str) -
 
 
 def ways(twin: Twin, data: bytes, method: str) -> tuple[int, int]:
-    """Of ten requests on one connection: how many go through `on_data`, and how many through `on_request`."""
+    """Of ten requests with a head that is known: how many go through `on_data`, and how many through `on_request`."""
+    with Client(twin.url) as client:
+        for _ in range(3):  # which of these tests was the first to send it is not for this one to say
+            assert client.send(data).read_response(method).status == 200
     until(lambda: not twin.loop.conns, what="the connections of the tests before have ended")
     before = twin.counts.copy()
     with Client(twin.url) as client:
@@ -306,7 +309,7 @@ def test_the_ways_are_what_they_are_called(twins: list[Twin], variant: str) -> N
     """Else this file would compare nothing. What comes with the connection itself is read by `accepting`."""
     data, method = data_of("/told", variant)
     fast, half, general = [ways(twin, data, method) for twin in twins]
-    assert fast in ((0, 0), (1, 0))
+    assert fast in ((0, 0), (1, 0), (0, 1))
     assert half in ((0, 10), (1, 9))
     assert general == (10, 0)
 

@@ -30,6 +30,8 @@ CASES = wire_corpus.load()
 NEXT = request("/next", host="next")
 CUTS_MAX = 150
 """A longer request is cut at so many offsets, evenly spread."""
+ATTACK_CUTS_MAX = 8
+"""The attacks are many, and alike: test_wire.py cuts them at every offset, without a server."""
 SLOW_BYTES_MAX = 3000
 BATCH = 100
 """Connections that are open at once."""
@@ -138,7 +140,7 @@ def test_with_requests_in_front(server: vivace.background) -> None:
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_in_small_pieces(server: vivace.background, size: int) -> None:
     for case in CASES:
-        if len(case.request) <= SLOW_BYTES_MAX:
+        if len(case.request) <= SLOW_BYTES_MAX and (size == 1 or not case.name.startswith("attack_")):
             with Client(server) as client:
                 send(client, *(case.request[at : at + size] for at in range(0, len(case.request), size)))
                 check(case, client)
@@ -147,7 +149,8 @@ def test_in_small_pieces(server: vivace.background, size: int) -> None:
 def test_cut_at_every_offset(server: vivace.background) -> None:
     cuts = []
     for case in CASES:
-        step = max(1, len(case.request) // CUTS_MAX)
+        most = ATTACK_CUTS_MAX if case.name.startswith("attack_") else CUTS_MAX
+        step = max(1, len(case.request) // most)
         cuts += [(case, [case.request[:at], case.request[at:]]) for at in range(1, len(case.request), step)]
     for batch in batches(cuts):
         all_at_once(server, batch)
@@ -157,7 +160,8 @@ def test_the_rest_and_the_next_request_in_one_piece(server: vivace.background) -
     """Cut in the middle, the second half together with the request behind it."""
     cuts = []
     for case in CASES:
-        offsets = {len(case.request) * part // 6 for part in range(1, 6)} - {0}
+        parts = 2 if case.name.startswith("attack_") else 6
+        offsets = {len(case.request) * part // parts for part in range(1, parts)} - {0}
         cuts += [(case, [case.request[:at], case.request[at:] + NEXT]) for at in sorted(offsets)]
     for batch in batches(cuts):
         all_at_once(server, batch, behind=True)

@@ -18,6 +18,8 @@ The lines between === and --- are joined without their line ends: those on the w
 values, keys that must be absent, `body` (empty if not given), `closes` if the connection does not persist, and
 `expects` if the client waits for 100 (Continue).
 
+The files attack_*.wire hold what was described as an attack; each case says where, in a comment `# source: ...`.
+
 `load()` gives the cases. `exchange()` feeds one to http1 alone, in pieces, the way a connection does; the tests of
 `connection` feed the same cases to a real server.
 """
