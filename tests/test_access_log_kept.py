@@ -110,14 +110,14 @@ def test_reloads(folder: Path) -> None:
     def reload(server: Command, load: Load) -> None:
         for count in (1, 2):
             server.send_signal(signal.SIGHUP)
-            until(lambda count=count: len(re.findall("worker .* goes", server.log)) >= 2 * count)  # type: ignore[misc]
+            server.said("worker .* goes", 2 * count)
 
     serve_and_count(folder, reload, "--workers", "2")
 
 
 def test_workers_that_are_replaced_after_so_many_requests(folder: Path) -> None:
     def replaced(server: Command, load: Load) -> None:
-        until(lambda: len(re.findall("worker .* goes", server.log)) >= 2)
+        server.said("worker .* goes", 2)
 
     serve_and_count(folder, replaced, "--workers", "2", "--max-requests", "150")
 
@@ -126,7 +126,7 @@ def test_a_program_that_is_replaced(folder: Path) -> None:
     def upgrade(server: Command, load: Load) -> None:
         server.send_signal(signal.SIGUSR2)
         server.said("replacing the program")
-        until(lambda: len(re.findall("worker .* goes", server.log)) >= 1)
+        server.said("worker .* goes")
 
     serve_and_count(folder, upgrade, "--workers", "1")
 
@@ -152,7 +152,7 @@ def test_a_reload_takes_a_new_format(folder: Path) -> None:
         get(url, "/1")
         config.write_text('access_log_file = "b.log"\naccess_log_format = "two %U"\naccess_log_skip = ["/skip*"]\n')
         server.send_signal(signal.SIGHUP)
-        until(lambda: re.search("worker .* goes", server.log))
+        server.said("worker .* goes")
         log = folder / "a.log"
         until(lambda: get(url, "/2") or "two /2\n" in log.read_text())  # the old worker answers what it has accepted
         get(url, "/skipped")

@@ -336,7 +336,7 @@ def test_on_the_main_thread_system_calls_are_ended(tmp_path: Path) -> None:
             with Client(command.url) as client:
                 assert_504(client.send(request(target)))
             assert fetch(command.url, "/next").body == b"next"
-            until(lambda number=number: command.log.count("hit: RequestTimeout") == number, what=command.log)  # type: ignore[misc]
+            assert len(command.said("hit: RequestTimeout", number)) == number
         command.send_signal()
         assert command.wait() == 0
     assert command.log.count("a request took longer than request_timeout") == 3

@@ -29,6 +29,9 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/slow":
         time.sleep(float(environ["QUERY_STRING"] or 1))
+    if path == "/hold":  # with the lock of the interpreter: nothing of this process runs meanwhile
+        import ctypes
+        ctypes.PyDLL(None).usleep(200_000)
     if path == "/exit":
         os._exit(7)
     if path == "/segv":
@@ -131,9 +134,15 @@ class Load(Crowd):
 def test_workers_share_the_port(folder: Path) -> None:
     with Served(folder, "--workers", "2") as server:
         server.said("worker .* serves", 2)
-        with Load(server.port, 8):
-            seen = set()
-            until(lambda: seen.add(server.get()[0]) or len(seen) == 2)
+        seen: set[str] = set()
+
+        def both_answer() -> bool:
+            """Whichever is held, the other one takes what comes meanwhile."""
+            with Crowd([lambda: seen.update(server.get("/hold")[:1])]):
+                seen.update(server.get()[0] for _ in range(20))
+            return len(seen) == 2
+
+        until(both_answer)
         assert {int(pid) for pid in seen} == server.workers()
         server.send_signal(signal.SIGTERM)
         assert server.wait() == 0

@@ -49,7 +49,8 @@ def run(setup: Setup) -> Result:
             order = list(WAYS)[number % len(WAYS) :] + list(WAYS)[: number % len(WAYS)]
             for name, (cost, told) in _round(setup, result, app, path, order).items():
                 found[name].append(cost)
-                instructions[name] += told
+                if told is not None:
+                    instructions[name].append(told)
         for name in WAYS:
             result.row(f"{app}, {name}", f"{statistics.median(found[name]):.2f} us of CPU a request")
             if name == "off":
@@ -73,8 +74,12 @@ def _against(costs: list[float], without: list[float], what: str) -> tuple[float
     return ratio.median, f"{ratio.median:.3f} of {what} without ({ratio.low or 0:.3f} to {ratio.high or 0:.3f})"
 
 
-def _round(setup: Setup, result: Result, app: str, path: str, order: list[str]) -> dict[str, tuple[float, list[float]]]:
-    """Microseconds of CPU a request, of a new server for each way; and instructions, where they are told."""
+Costs = tuple[float, float | None]
+"""Microseconds of CPU a request; and instructions, where they are told."""
+
+
+def _round(setup: Setup, result: Result, app: str, path: str, order: list[str]) -> dict[str, Costs]:
+    """Of a new server for each way."""
     with ExitStack() as stack:
         servers: dict[str, Running] = {}
         admins: list[int] = []
@@ -95,7 +100,7 @@ def _round(setup: Setup, result: Result, app: str, path: str, order: list[str]) 
             return {name: _costs(setup, servers[name], path) for name in order}
 
 
-def _costs(setup: Setup, server: Running, path: str) -> tuple[float, list[float]]:
+def _costs(setup: Setup, server: Running, path: str) -> Costs:
     worker = worker_of(server)
 
     def loaded() -> int:
@@ -107,17 +112,17 @@ def _costs(setup: Setup, server: Running, path: str) -> tuple[float, list[float]
     return cost_us, _instructions(worker, loaded)
 
 
-def _instructions(pid: int, loaded: Callable[[], int]) -> list[float]:
-    """Those of a process per request, while it is `loaded`; none where nothing counts them."""
+def _instructions(pid: int, loaded: Callable[[], int]) -> float | None:
+    """Those of a process per request, while it is `loaded`; None where nothing counts them."""
     if shutil.which("perf") is None:
-        return []
+        return None
     words = ["perf", "stat", "-x;", "-e", "instructions", "-p", str(pid)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as counter:
         requests = loaded()
         counter.send_signal(signal.SIGINT)
         said = counter.communicate()[1]
     counted = next((line.split(";")[0] for line in said.splitlines() if ";instructions" in line), "")
-    return [int(counted) / max(1, requests)] if counted.isdigit() else []
+    return int(counted) / max(1, requests) if counted.isdigit() else None
 
 
 def _look(admins: list[int], over: threading.Event) -> None:

@@ -52,7 +52,7 @@ class Reloader(threading.Thread):
     def _forget_bytecode(self) -> None:
         """Of what has changed. Python knows a stale file by the second and the size: a quick change may have both."""
         for path, stamp in self.stamps().items():
-            if path.endswith(".py") and self._before.get(path) != stamp:
+            if path.endswith(".py") and self._is_changed(path, stamp):
                 with suppress(OSError, NotImplementedError):  # there may be none, of any file
                     os.unlink(cache_from_source(path))
 
@@ -86,10 +86,14 @@ class Reloader(threading.Thread):
         """A file that is new, gone or another one than at the start; "" if there is none."""
         now = self.stamps()
         for path, stamp in now.items():
-            if self._before.get(path, stamp if _is_new_module(path, self._directory) else None) != stamp:
+            if self._is_changed(path, stamp):
                 return path
             self._before[path] = stamp
         return next((path for path in self._before if path not in now and not os.path.exists(path)), "")
+
+    def _is_changed(self, path: str, stamp: Stamp) -> bool:
+        """A file that was not watched before is a new one, unless it lies elsewhere and has been imported since."""
+        return self._before.get(path, stamp if not _inside(path, self._directory) else None) != stamp
 
     def stamps(self) -> dict[str, Stamp]:
         """Every watched file with its time of change and size."""
@@ -118,11 +122,6 @@ class Reloader(threading.Thread):
             elsewhere = path.startswith((library, ours, "<")) or "site-packages" in path or "dist-packages" in path
             if path.endswith(".py") and not elsewhere:
                 yield os.path.abspath(path)
-
-
-def _is_new_module(path: str, directory: str) -> bool:
-    """Whether a file is new to the watch because it was imported later, and not because it was made."""
-    return not _inside(path, directory)
 
 
 def _inside(path: str, folder: str) -> bool:
