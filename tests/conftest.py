@@ -44,6 +44,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What passed only when it was asked again is told with what it said first: it may be a race in the server."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"asked again: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture
 def no_fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fails the test where vivace logged a fault of its own, whatever the clients saw of it."""
