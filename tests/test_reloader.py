@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
 from vivace.worker.reloader import Reloader
 from wire import TIMEOUT_S
@@ -82,6 +84,18 @@ def test_thread_tells_once(folder: Path, poll: bool) -> None:
     assert event.wait(TIMEOUT_S)
     thread.join(TIMEOUT_S)
     assert told == [str(folder / "pkg" / "views.py")]
+
+
+def test_a_change_in_the_moment_before_the_system_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, told = watchfiles.watch, threading.Event()
+
+    def late(*roots: str, **options: Any) -> Any:
+        (folder / "pkg" / "views.py").write_text("x = 333\n")
+        return watch(*roots, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", late)
+    Reloader(str(folder), [], lambda path: told.set()).start()
+    assert told.wait(TIMEOUT_S)
 
 
 @pytest.mark.parametrize("poll", [False, True])

@@ -18,7 +18,6 @@ import os
 import time
 
 from vivace.observe import heap, uncollected
-from vivace.observe.layout import R_COUNT, ROUTE_WORDS
 from vivace.observe.processes import resident_bytes
 
 TYPE_CHECKING = False
@@ -36,8 +35,8 @@ TRY_S_MAX = 120.0
 TOLD_MAX = 20
 
 
-def answer(question: Told, watch: CollectorWatch, section: Section, requests: Callable[[], int]) -> Told:
-    """The topic "gc". `requests`: those of this worker so far."""
+def answer(question: Told, watch: CollectorWatch, section: Section, requests: Callable[[], list[int]]) -> Told:
+    """The topic "gc". `requests`: those of this worker so far, of each route by its number."""
     change = question.get("try")
     if change is None:
         return told(watch, section, requests)
@@ -50,7 +49,7 @@ def answer(question: Told, watch: CollectorWatch, section: Section, requests: Ca
     return attempt(watch, requests, to if change == "thresholds" else None, for_s)
 
 
-def told(watch: CollectorWatch, section: Section, requests: Callable[[], int]) -> Told:
+def told(watch: CollectorWatch, section: Section, requests: Callable[[], list[int]]) -> Told:
     """How it is set, and what was counted since the worker began: times are None where they are not known.
 
     * "generations": [{"count", "total_s", "longest_s"}] of the three.
@@ -58,39 +57,37 @@ def told(watch: CollectorWatch, section: Section, requests: Callable[[], int]) -
       took long enough to be noted, "pauses": [[Unix time, generation, seconds, route]] the last of them.
     * "objects": how many the collector visits; "frozen": how many it does not.
     """
+    objects = heap.count()  # takes long: what belongs together is read at one time after it
+    at_s, served = time.time(), requests()
+    counts, totals_ns, longest_ns = watch.counts(), watch.totals_ns[:], watch.longest_ns[:]
+    places, pauses = {line: numbers[:] for line, numbers in watch.places.copy().items()}, list(watch.pauses)
     generations = [
         {
             "count": count,
-            "total_s": total_ns / 1e9 if watch.timed else None,
-            "longest_s": longest_ns / 1e9 if watch.timed else None,
+            "total_s": total / 1e9 if watch.timed else None,
+            "longest_s": longest / 1e9 if watch.timed else None,
         }
-        for count, total_ns, longest_ns in zip(watch.counts(), watch.totals_ns, watch.longest_ns, strict=True)
+        for count, total, longest in zip(counts, totals_ns, longest_ns, strict=True)
     ]
     return {
-        "at_s": time.time(),
+        "at_s": at_s,
         "timed": watch.timed,
         "enabled": uncollected.is_on(),
         "thresholds": list(gc.get_threshold()),
         "frozen": gc.get_freeze_count(),
-        "objects": heap.count(),
-        "requests": requests(),
-        "routes": {
-            name: count
-            for number, count in enumerate(section.counts[R_COUNT::ROUTE_WORDS].tolist())
-            if count and (name := section.route(number))
-        },
+        "objects": objects,
+        "requests": sum(served),
+        "routes": {name: count for number, count in enumerate(served) if count and (name := section.route(number))},
         "generations": generations,
         "places": [
             [file, line, name, generation, section.route(route), asked, *numbers]
-            for (file, line, name, generation, route, asked), numbers in watch.places.copy().items()
+            for (file, line, name, generation, route, asked), numbers in places.items()
         ],
-        "pauses": [
-            [at, generation, took_s, section.route(route)] for at, generation, took_s, route in list(watch.pauses)
-        ],
+        "pauses": [[at, generation, took_s, section.route(route)] for at, generation, took_s, route in pauses],
     }
 
 
-def attempt(watch: CollectorWatch, requests: Callable[[], int], to: list[int] | None, for_s: float) -> Told:
+def attempt(watch: CollectorWatch, requests: Callable[[], list[int]], to: list[int] | None, for_s: float) -> Told:
     """Measures for `for_s` without and with a change: thresholds of `to`, None: freezing what there is."""
     thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
     before = _measured(watch, requests, for_s)
@@ -119,13 +116,13 @@ def attempt(watch: CollectorWatch, requests: Callable[[], int], to: list[int] | 
     }
 
 
-def _measured(watch: CollectorWatch, requests: Callable[[], int], for_s: float) -> Told:
+def _measured(watch: CollectorWatch, requests: Callable[[], list[int]], for_s: float) -> Told:
     """What goes on for `for_s`. Shares and times are None where collections are not timed."""
-    counts, totals_ns, served = watch.counts(), sum(watch.totals_ns), requests()
+    counts, totals_ns, served = watch.counts(), sum(watch.totals_ns), sum(requests())
     began, began_cpu, began_wall = time.monotonic(), time.process_time(), time.time()
     time.sleep(for_s)
     seconds, cpu_s = time.monotonic() - began, time.process_time() - began_cpu
-    number = requests() - served
+    number = sum(requests()) - served
     total_s = (sum(watch.totals_ns) - totals_ns) / 1e9 if watch.timed else None
     longest = [took_s for at, _, took_s, _ in list(watch.pauses) if at >= began_wall]
     return {

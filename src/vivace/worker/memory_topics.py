@@ -53,20 +53,22 @@ def add_memory_topics(loop: Loop, watch: CollectorWatch) -> None:
     def allocations(question: Told) -> Told:
         from vivace.observe.allocations import trace
 
-        return trace(question, lambda: served(loop))
+        return trace(question, lambda: sum(served(loop)))
 
     loop.plan.topics.update(
         {"memory": aside(one(memory)), "gc": aside(one(collections)), "tracemalloc": aside(one(allocations))}
     )
 
 
-def served(loop: Loop) -> int:
-    """Requests so far in this place of the page, those included that are not counted there yet. Any thread."""
-    counted: int = sum(loop.section.counts[R_COUNT::ROUTE_WORDS].tolist())
+def served(loop: Loop) -> list[int]:
+    """Requests so far of each route by its number, those included that are not counted in the page yet. Any thread."""
+    counts: list[int] = loop.section.counts[R_COUNT::ROUTE_WORDS].tolist()
     if loop.tally is not None:
-        counted += len(loop.tally.rows)
-        counted += sum(route.stats.count for route in list(loop.routes.templates.values()))
-    return counted
+        for row in loop.tally.rows.copy():
+            counts[(row.route.became or row.route).number] += 1
+        for route in list(loop.routes.templates.values()):
+            counts[route.number] += route.stats.count
+    return counts
 
 
 def _collected() -> Told:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 POLL_S = 0.5
+HEARD_MS = 500
+"""After so long without news the files are looked at, once: they may have changed before the system began to tell."""
 SETTLE_S = 0.05
 """An editor that writes in several steps is given so long to finish."""
 
@@ -64,8 +66,6 @@ class Reloader(threading.Thread):
         files = set(self._before)
         folders = {os.path.dirname(path) for path in files} | {self._directory, *filter(os.path.isdir, self._extra)}
         roots = [folder for folder in folders if not any(_inside(folder, other) for other in folders - {folder})]
-        if changed := self.changed():  # before the system began to tell
-            return changed
         wanted = tuple(path for path in self._extra if os.path.isdir(path))
 
         def counts(change: object, path: str) -> bool:
@@ -73,9 +73,21 @@ class Reloader(threading.Thread):
             ours = path in self._extra or any(_inside(path, folder) for folder in wanted)
             return ours or (path.endswith(".py") and not skipped)
 
+        is_checked = False
         while True:
-            for changes in watchfiles.watch(*roots, watch_filter=counts, debounce=50, raise_interrupt=False):
-                return str(min(path for _, path in changes))
+            for changes in watchfiles.watch(
+                *roots,
+                watch_filter=counts,
+                debounce=50,
+                rust_timeout=HEARD_MS,
+                yield_on_timeout=True,
+                raise_interrupt=False,
+            ):
+                if changes:
+                    return str(min(path for _, path in changes))
+                if not is_checked and (changed := self.changed()):
+                    return changed
+                is_checked = True
 
     def _polled(self) -> str:
         while not (path := self.changed()):
