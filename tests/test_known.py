@@ -18,6 +18,7 @@ from vivace.connection.known import Known, KnownAnswer
 from vivace.connection.meter import clock
 from vivace.connection.plan import Answer
 from vivace.http1.head import HeadLimits
+from vivace.net.poller import READ
 from vivace.schedule.route import Route
 from wire import Client, until
 
@@ -50,7 +51,8 @@ class Conn:
         self.site = site
         self.route = Route("GET /", 1.0)
         self.host, self.port = "192.0.2.1", "1234"
-        self.expires = 0.0
+        self.expires = self.answered = 0.0
+        self.mode = READ
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
         self.fd = ours.detach()

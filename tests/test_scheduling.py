@@ -174,6 +174,24 @@ def test_blocking_route_and_quick_route_side_by_side() -> None:
     assert len(threads) == 1
 
 
+@pytest.mark.parametrize("threads", [1, 8])
+def test_those_who_are_accepted_with_one_that_blocks_are_answered(threads: int) -> None:
+    """They are accepted together, and the first of them is called before the others are read."""
+    app = Lanes()
+    with app.serve(threads=threads) as server, ExitStack() as stack:
+        server.server.loop.acceptor._burst = 64
+        stalling = stack.enter_context(Client(server)).send(request("/burn/100"))
+        clients = [stack.enter_context(Client(server)) for _ in range(20)]
+        for number, client in enumerate(clients):
+            if number != 1:  # of this one nothing has come yet when it is accepted
+                client.send(request(f"/sleep/{30 * (number % 3)}/{number}"))
+        assert stalling.read_response().body
+        for client in [*clients[:1], *clients[2:]]:
+            assert client.read_response().status == 200
+        assert clients[1].send(request("/late")).read_response().status == 200
+    assert app.calls == 21
+
+
 @pytest.mark.parametrize("lanes", ["learn", "inline", "pool"])
 def test_one_thread_is_one_thread(lanes: str) -> None:
     app = Lanes()

@@ -31,6 +31,7 @@ from vivace.observe.layout import (
     R_COUNT,
     R_CPU_NS,
     R_GONE,
+    R_HEAVY,
     R_HIGH,
     R_INLINE,
     R_LOW,
@@ -130,12 +131,21 @@ def server(request: pytest.FixtureRequest) -> Iterator[Served]:
 def test_each_request_is_counted_once(server: Served) -> None:
     server.get(*["/a"] * 500)
     counts = server.counted("GET /a", 500)
-    assert counts[R_2XX] == counts[R_INLINE] + counts[R_POOL] == 500
+    assert counts[R_2XX] == counts[R_INLINE] + counts[R_POOL] + counts[R_HEAVY] == 500
     assert counts[R_BYTES_OUT] == 50_000
     assert sum(server.histogram("GET /a").values()) == 500
     assert 0 < counts[R_CPU_NS] < counts[R_SUM_NS] < 500 * counts[R_MAX_NS]
     assert counts[R_CPU_NS] + counts[R_QUEUED_NS] + counts[R_SEND_NS] == pytest.approx(counts[R_SUM_NS], rel=0.02)
     assert server.section.words[S_MEASURES] == 1
+
+
+def test_the_first_request_of_a_connection_is_timed_whatever_the_limits() -> None:
+    """It has come after no other answer, even where a connection may wait longer for its first request than later."""
+    with vivace.background(app, threads=1, keepalive_timeout=1, head_timeout=30) as running:
+        server = Served(running)
+        server.get("/sleep")
+        counts = server.counted("GET /sleep", 1)
+    assert 0.02e9 <= counts[R_SUM_NS] < 1e9
 
 
 def test_what_stands_for_others_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:

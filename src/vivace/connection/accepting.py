@@ -1,5 +1,6 @@
-"""New connections: accepted while there is room, and read at once, because most clients have sent their request
-already.
+"""New connections: accepted while there is room, and read in the same turn, because most clients have sent their
+request already. The poller watches a connection from the moment when nothing is left to be read of it: many a client
+asks once.
 
 Rules:
 
@@ -63,6 +64,8 @@ class Acceptor:
         self._siblings = loop.plan.siblings
         if self._siblings is not None:
             loop.watch(self._siblings.inbox.fileno(), self.fetch)
+        self._new: list[Connection] = []
+        """Accepted in this turn or before it. What is read in its turn is watched or closed then."""
         self._burst = 1
         """How many are accepted in a row. An `accept` that finds nobody costs as much as two that do, and who is
         left is reported again: so it grows while there are enough, and falls back to what there was."""
@@ -79,8 +82,9 @@ class Acceptor:
         """Those of the listeners. Connections may have others, made for a kind of client."""
         return [site for _, site in self._sites.values()]
 
-    def on_readable(self, fd: int, table: list[Any], now: float) -> bool:
-        """Accepts what waits at the listener `fd`; True: the leader was overtaken meanwhile."""
+    def on_readable(self, fd: int, table: list[Any], now: float, events: list[tuple[int, int]]) -> bool:
+        """Accepts what waits at the listener `fd`, and adds it to the `events` of the turn; what is not HTTP from its
+        first byte on is read here. True: the leader was overtaken meanwhile."""
         found = self._sites.get(fd)
         if found is None:
             return False
@@ -93,6 +97,8 @@ class Acceptor:
         # Somebody waits here: the listener was reported. Later in the batch nobody is known to, and nobody is evicted.
         if len(loop.conns) >= loop.connections_max and not self._make_room():
             return False
+        loop.sweeper.awake()
+        self._new = [conn for conn in self._new if not conn.mode and conn.state == IDLE]
         for taken in range(min(self._burst, SHARED_ACCEPTS_MAX) if listener.shared else self._burst):
             if len(loop.conns) >= loop.connections_max:
                 return False
@@ -109,22 +115,34 @@ class Acceptor:
                 continue
             os.set_blocking(conn_fd, False)
             host, port = peer_name(peer)
-            conn = loop.conns[conn_fd] = self._new(conn_fd, host, port, site, expires, now)
+            conn = loop.conns[conn_fd] = self._make(conn_fd, host, port, site, expires, now)
             loop.section.words[S_CONNECTIONS] = len(loop.conns)
-            loop.sweeper.awake()
-            arrived = now if loop.tally is None else loop.tally.arrivals.accepted(conn_fd, now)
-            try:
-                data = os.read(conn_fd, READ_BYTES)
-            except BlockingIOError:
-                loop.set_mode(conn, READ)
-                continue
-            except OSError as error:
-                loop.on_read_error(conn, error)
-                continue
-            if loop.on_first(conn, data, table, arrived):
+            conn.arrived = now if loop.tally is None else loop.tally.arrivals.accepted(conn_fd, now)
+            if conn.state == IDLE:
+                self._new.append(conn)
+                events.append((conn_fd, READ))
+                loop.seen += 1
+            elif self._open(conn, table):
                 return True
         self._burst = min(2 * self._burst, ACCEPTS_MAX)
         return False
+
+    def _open(self, conn: Connection, table: list[Any]) -> bool:
+        """Reads what has come already of what stands before HTTP; True: the leader was overtaken meanwhile."""
+        loop = self._loop
+        try:
+            data = os.read(conn.fd, READ_BYTES)
+        except OSError as error:
+            loop.on_read_error(conn, error)
+            return False
+        return loop.on_data(conn, data, table, conn.arrived)
+
+    def watch_new(self) -> None:
+        """A thread begins to lead: what the one before it had accepted, and not read, is reported from now on."""
+        new, self._new = self._new, []
+        for conn in new:
+            if not conn.mode and conn.state == IDLE:
+                self._loop.set_mode(conn, READ)
 
     def maybe_resume(self) -> None:
         """Accepts again, if there is room again or could be made."""
@@ -154,7 +172,7 @@ class Acceptor:
             except OSError:
                 return
             os.set_blocking(fd, False)
-            conn = loop.conns[fd] = self._new(fd, *peer_name(peer), site, expires, expires)
+            conn = loop.conns[fd] = self._make(fd, *peer_name(peer), site, expires, expires)
             loop.set_mode(conn, READ)
 
     def let_go(self, conn: Connection) -> bool:
@@ -188,13 +206,13 @@ class Acceptor:
             return
         os.set_blocking(fd, False)
         now = clock()
-        conn = loop.conns[fd] = self._new(fd, *peer_name(peer), site, now + loop.plan.head_timeout_s, now)
+        conn = loop.conns[fd] = self._make(fd, *peer_name(peer), site, now + loop.plan.head_timeout_s, now)
         loop.section.words[S_CONNECTIONS] = len(loop.conns)
         loop.sweeper.awake()
         loop.set_mode(conn, READ)
 
     @staticmethod
-    def _new(fd: int, host: str, port: str, site: Site, expires: float, now: float) -> Connection:
+    def _make(fd: int, host: str, port: str, site: Site, expires: float, now: float) -> Connection:
         if site.for_client is not None:
             site = site.for_client(host, False)
         conn = site.make_connection(fd, host, port, site, expires)

@@ -64,6 +64,7 @@ class Connection:
     """State of one connection; see the module for who may touch it when."""
 
     __slots__ = (
+        "answered",
         "arrived",
         "at",
         "buffer",
@@ -111,6 +112,7 @@ class Connection:
         self.state = IDLE
         self.mode = 0  # what the poller watches, 0 nothing yet
         self.expires = expires
+        self.answered = 0.0  # when the last answer was out: no request has come before
         self.buffer: Any = b""  # a bytearray while a head is coming
         self.at = 0
         self.forgiven = False  # the empty line before a head

@@ -154,7 +154,8 @@ class Ending:
             return
         conn.buffer = b""
         conn.at = 0
-        conn.expires = clock() + self.plan.keepalive_timeout_s
+        conn.answered = clock()
+        conn.expires = conn.answered + self.plan.keepalive_timeout_s
         self.hand_back(conn, READ, IDLE)
 
     def sign_off(self, conn: Connection, *, gone: bool = False) -> None:
@@ -261,6 +262,11 @@ class Ending:
             # Else the system would keep for minutes what the client does not read, and the client would wait as long
             # to hear of its end (nginx: reset_timedout_connection).
             shut_down_writing(conn.fd, reset=True)
+        self.close_descriptor(conn)
+
+    def close_descriptor(self, conn: Connection) -> None:
+        """The last part of `close`, enough where the request is counted and nothing of it is left. Owner."""
+        conn.state = CLOSED
         fd, conn.fd = conn.fd, -1  # whoever still holds the connection must not reach its successor
         self.conns.pop(fd, None)
         self.section.words[S_CONNECTIONS] = len(self.conns)

@@ -53,8 +53,10 @@ class General(Serving):
                 site.memo.clear()
                 site.body_memo.clear()
 
-    def on_other(self, fd: int, table: list[Any], now: float) -> bool:
-        """An event of a descriptor that is no connection: a listener, a wake-up, or something closed meanwhile."""
+    def on_other(self, fd: int, table: list[Any], now: float, events: list[tuple[int, int]]) -> bool:
+        """An event of a descriptor that is no connection: a listener, a wake-up, or something closed meanwhile.
+
+        New connections are added to `events`."""
         if fd == self.poller.wake_fd:
             self.poller.on_wake()
             if self.plan.desk is not None:
@@ -66,7 +68,7 @@ class General(Serving):
         if fd in self.watched:
             self.watched[fd]()
             return False
-        return self.acceptor.on_readable(fd, table, now)
+        return self.acceptor.on_readable(fd, table, now, events)
 
     def on_state(self, conn: Connection, table: list[Any], now: float) -> bool:
         """An event of a connection that is not idle."""
@@ -90,6 +92,8 @@ class General(Serving):
     def on_read_error(self, conn: Connection, error: OSError) -> None:
         """`read` failed: not readable after all, or the peer reset the connection."""
         if isinstance(error, BlockingIOError):
+            if not conn.mode:  # a new connection, of which nothing has come yet
+                self.set_mode(conn, READ)
             return
         if conn.state == LINGERING:
             self.close(conn, conn.close_reason)
@@ -108,22 +112,6 @@ class General(Serving):
         else:
             conn.expires = now + self.plan.write_timeout_s
         return False
-
-    def on_first(self, conn: Connection, data: bytes, table: list[Any], now: float) -> bool:
-        """The first bytes of a connection, which most often are one whole request without a body."""
-        if conn.state == IDLE:
-            entry = conn.memo.get(data)
-            if entry is not None:
-                template, conn.flags, conn.route = entry
-                environ = template.copy()
-                environ["REMOTE_ADDR"] = conn.host
-                environ["REMOTE_PORT"] = conn.port
-            elif (entry := self.reader.take_whole(conn, data)) is not None:
-                environ, conn.flags, conn.route = entry
-            if entry is not None:
-                conn.environ = environ
-                return self.on_request(conn, table, now)
-        return self.on_data(conn, data, table, now)
 
     def on_data(self, conn: Connection, data: bytes, table: list[Any], now: float) -> bool:
         """Bytes have come: serves every whole request in them. The general twin of the fast path."""
@@ -145,7 +133,7 @@ class General(Serving):
 
     def serve_buffer(self, conn: Connection, table: list[Any], now: float) -> bool:
         """Serves the whole requests at the front of `conn.buffer`, in order, their answers joined."""
-        now = max(now, conn.expires - self.plan.keepalive_timeout_s)  # they have not come before the last answer
+        now = max(now, conn.answered)  # they have not come before the last answer
         try:
             while self.reader.take(conn, now):
                 known = self.cache.answer(conn) if self.cache is not None else None
@@ -183,7 +171,7 @@ class General(Serving):
 
     def on_request(self, conn: Connection, table: list[Any], arrived: float, data: bytes = b"") -> bool:
         """One whole request, alone, which is not for the fast path. `data`: its bytes, where they may be remembered."""
-        conn.arrived = max(arrived, conn.expires - self.plan.keepalive_timeout_s)  # not before the last answer
+        conn.arrived = max(arrived, conn.answered)  # not before the last answer
         if self.cache is not None and self.is_answered(conn, data):
             return False
         if self.must_leave(conn):
@@ -233,7 +221,8 @@ class General(Serving):
         if sent == len(answer):
             conn.buffer = b""
             conn.at = 0
-            conn.expires = clock() + self.plan.keepalive_timeout_s
+            conn.answered = clock()
+            conn.expires = conn.answered + self.plan.keepalive_timeout_s
         else:
             self.finish(conn, answer[sent:], keep, leading=True)
 

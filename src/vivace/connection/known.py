@@ -24,6 +24,7 @@ import os
 
 from vivace.connection.meter import clock
 from vivace.http1.blocks import tail_names
+from vivace.net.poller import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,15 +172,17 @@ class Known:
         conn.route = found.route
         told = found.told
         if loop.tally is not None:
-            answered = conn.expires - loop.plan.keepalive_timeout_s
-            loop.tally.count_known(conn, told, max(arrived, answered), detail)
+            loop.tally.count_known(conn, told, max(arrived, conn.answered), detail)
         if found.environ is not None and loop.log is not None:
             environ = found.environ.copy()
             environ["REMOTE_ADDR"] = conn.host
             environ["REMOTE_PORT"] = conn.port
             loop.log(environ, told, 0.0)
         if sent == len(answer):
+            conn.answered = now
             conn.expires = now + loop.plan.keepalive_timeout_s
+            if not conn.mode:
+                loop.set_mode(conn, READ)
         else:
             loop.finish(conn, answer[sent:], True, leading=True)
         return True

@@ -33,7 +33,7 @@ from vivace.connection.stopping import stop_turn
 from vivace.connection.sweeping import Sweeper
 from vivace.connection.tally import Tally
 from vivace.errors import PeerGone, RequestTimeout, SettingError
-from vivace.net.poller import EVENTS_MAX, make_poller
+from vivace.net.poller import EVENTS_MAX, READ, make_poller
 from vivace.observe.layout import S_LEADER, S_NOW
 from vivace.schedule.routes import RouteTable
 from vivace.wsgi.exchange import Exchange
@@ -183,6 +183,7 @@ class Loop(General):
         keepalive_s = self.plan.keepalive_timeout_s
         log = self.log
         self.renew_fast()
+        self.acceptor.watch_new()
         threads_max = self.plan.threads
         words = self.section.words
         tally = self.tally
@@ -218,13 +219,15 @@ class Loop(General):
                 conn = conns.get(fd)
                 arrived = arrived_at(fd) if late else arrived + step
                 if conn is None:
-                    if self.on_other(fd, table, now):
+                    if self.on_other(fd, table, now, events):
                         return True
                     continue
                 if conn.state:
                     if self.on_state(conn, table, now):
                         return True
                     continue
+                if not conn.mode:  # new, and not yet watched
+                    arrived = conn.arrived
                 # 2. Read.
                 try:
                     data = read(fd, READ_BYTES)
@@ -267,7 +270,7 @@ class Loop(General):
                     answer, keep = exchange.run(app, environ)
                     now = clock()
                     # 5. Send, if it is one whole answer: of an iterable each block has been sent by now.
-                    sent = write(fd, answer) if keep and answer and not conn.pending else 0
+                    sent = write(fd, answer) if answer and not (conn.pending or conn.close_reason) else 0
                 except BlockingIOError:
                     sent = 0
                 except (OSError, PeerGone, RequestTimeout):
@@ -285,14 +288,12 @@ class Loop(General):
                     return True
                 if log is not None:
                     log(environ, exchange, now - began)
-                if sent != len(answer) or not keep or conn.pending:
+                if sent != len(answer) or not (keep or sent) or conn.pending or conn.close_reason:
                     if tally is not None:
                         conn.arrived = arrived
                         conn.row = Row(conn, environ, exchange, began)
                     self.finish(conn, answer[sent:], keep, leading=True)
                 else:
-                    answered = conn.expires - keepalive_s
-                    conn.expires = now + keepalive_s
                     if tally is not None:
                         stats = route.stats
                         stats.count += 1
@@ -300,7 +301,15 @@ class Loop(General):
                             tally.note_status(stats, exchange.status)
                         if detail:
                             # It cannot have come before the answer to the one before it.
-                            tally.detail(stats, environ, exchange, (max(arrived, answered), began, now))
+                            tally.detail(stats, environ, exchange, (max(arrived, conn.answered), began, now))
+                    if keep:
+                        conn.answered = now
+                        conn.expires = now + keepalive_s
+                        if not conn.mode:
+                            self.set_mode(conn, READ)
+                    else:
+                        self.closed.add("done")
+                        self.close_descriptor(conn)
                 # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
                 if now - began > quick_s:
                     self.policy.suspect(route, now - began)

@@ -115,6 +115,7 @@ def run_own(loop: General, conn: Connection, table: list[Any], data: bytes) -> b
             conn.row = Row(conn, environ, exchange, began)
         loop.finish(conn, answer[sent:], keep, leading=True)
         return False
+    conn.answered = now
     conn.expires = now + loop.plan.keepalive_timeout_s
     if data and answer and route.known_s and loop.known is not None and not conn.flags & PRIVATE:
         told = Answer(exchange.status, exchange.body_bytes, exchange.headers)
