@@ -347,7 +347,7 @@ class Serving(Ending):
         elif conn.meter is None:
             self.policy.overtaken(conn.route, exchange.allowance_s, None)
         else:
-            self.policy.overtaken(conn.route, *conn.meter.look(self.leader))
+            self.policy.overtaken(conn.route, *conn.meter.look(self.leader, self.leader_tid))
         if conn.mode:
             self.set_mode(conn, AWAY)
         if self.pool is not None:

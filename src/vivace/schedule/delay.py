@@ -32,6 +32,15 @@ class _File:
 _local = threading.local()
 
 
+def run_delay_of(native: int) -> float:
+    """Seconds that a thread of this process, by its system's number, has waited for a core so far. 10 us."""
+    try:
+        with open(f"/proc/self/task/{native}/schedstat", "rb", 0) as file:
+            return int(file.read().split()[1]) * 1e-9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def run_delay_s() -> float:
     """Seconds the calling thread has waited for a core so far. 0.8-1.2 us."""
     try:
