@@ -14,6 +14,7 @@ import pytest
 import vivace
 from apps import TEXT, app_of
 from command import Command
+from vivace.connection.connection import BODY, HEAD
 from wire import TIMEOUT_S, Client, fetch, request, until
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def test_request_that_is_half_there_is_finished(serve_bare: Serve) -> None:
     with Client(server) as head, Client(server) as body:
         head.send(request("/head")[:-2])
         body.send(request("/body", "Content-Length: 4", method="POST") + b"12")
-        until(lambda: len(server.server.loop.conns) == 2)
+        until(lambda: sorted(conn.state for conn in list(server.server.loop.conns.values())) == [HEAD, BODY])
         thread = stopped(server)
         body.send(b"34")
         head.send(b"\r\n")
