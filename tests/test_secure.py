@@ -265,6 +265,13 @@ def test_half_handshakes_make_room(serve_tls: Serve, authority: Authority, monke
             half.socket.close()
 
 
+def test_who_resets_as_soon_as_it_is_accepted_has_not_shaken_hands(serve_tls: Serve) -> None:
+    with serve_tls() as server:
+        for _ in range(100):
+            PlainClient(server).reset()
+        until(lambda: counts(server) == {"handshake": 100}, what=str(counts(server)))
+
+
 # What is no handshake.
 
 
