@@ -9,11 +9,11 @@ import time
 import pytest
 
 from vivace.config.load import from_keywords
-from vivace.observe.layout import S_BUSY, S_NOW, S_SEEN, S_TURNS
+from vivace.observe.layout import S_BUSY, S_CONNECTIONS, S_NOW, S_SEEN, S_TURNS
 from vivace.observe.processes import cpu_time_s, resident_bytes
 from vivace.observe.processors import processors
 from vivace.observe.section import Section
-from vivace.supervisor.obituary import NAMED_MAX, cause, held, obituary
+from vivace.supervisor.obituary import NAMED_MAX, cause, obituary
 from vivace.supervisor.watch import (
     STUCK_GRACE_S,
     Bounds,
@@ -145,14 +145,25 @@ def test_obituary_names_what_was_held() -> None:
     assert text.startswith("worker 5 was ended by SIGKILL")
     lines = text.split("\n")
     assert lines[0].endswith("it held 3 requests:")
-    assert lines[1].startswith("    GET /a from 10.0.0.1, for 0.0")
-    assert lines[3] == "    GET /inline/{}, on the loop's own thread"
+    assert lines[1] == "    GET /inline/{}, on the loop's own thread"
+    assert lines[2].startswith("    GET /a from 10.0.0.1, for 0.0")
+
+
+def test_obituary_tells_of_connections() -> None:
+    """What a client had sent, and the worker had not read, is lost with its connection."""
+    section = Section.private()
+    section.words[S_CONNECTIONS] = 1
+    assert obituary(5, 9, section).endswith("it held no request on 1 connection")
+    section.enter(b"GET /a from 10.0.0.1")
+    section.words[S_CONNECTIONS] = 2
+    assert obituary(5, 9, section).split("\n")[0].endswith("it held 1 request on 2 connections:")
 
 
 def test_crowd_is_counted_and_not_named() -> None:
     section = Section.private()
     for number in range(NAMED_MAX + 30):
         section.enter(b"GET /%d" % number)
-    found = held(section)
-    assert len(found) == NAMED_MAX + 1
-    assert found[-1] == "and 30 more"
+    first, *named, last = obituary(5, 9, section).split("\n")
+    assert first.endswith(f"it held {NAMED_MAX + 30} requests:")
+    assert len(named) == NAMED_MAX
+    assert last == "    and 30 more"

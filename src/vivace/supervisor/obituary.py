@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from vivace.observe.layout import S_NOW
+from vivace.observe.layout import S_CONNECTIONS, S_NOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,21 +42,25 @@ def cause(status: int) -> str:
 
 
 def held(section: Section, now_ns: int | None = None) -> list[str]:
-    """The requests that a worker had when it died, as sentences without a full stop."""
+    """The requests that a worker had when it died, as sentences without a full stop: all of them."""
     now_ns = time.monotonic_ns() if now_ns is None else now_ns
     found = [f"{text}, for {max(0, now_ns - began) / 1e9:.3f} s" for text, began in section.requests()]
-    if len(found) > NAMED_MAX:
-        found = [*found[:NAMED_MAX], f"and {len(found) - NAMED_MAX} more"]
     route = section.route(section.words[S_NOW])
     if route:
-        found.append(f"{route}, on the loop's own thread")
+        found.insert(0, f"{route}, on the loop's own thread")
     return found
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number or 'no'} {thing}{'s' * (number > 1)}"
 
 
 def obituary(pid: int, status: int, section: Section) -> str:
     """The message on an unexpected death."""
     lost = held(section)
-    text = f"worker {pid} {cause(status)}"
-    if not lost:
-        return text + "; it held no request"
-    return text + f"; it held {len(lost)} request{'s' * (len(lost) > 1)}:" + "".join(f"\n    {line}" for line in lost)
+    text = f"worker {pid} {cause(status)}; it held {counted(len(lost), 'request')}"
+    if connections := section.words[S_CONNECTIONS]:
+        text += f" on {counted(connections, 'connection')}"
+    if len(lost) > NAMED_MAX:
+        lost = [*lost[:NAMED_MAX], f"and {len(lost) - NAMED_MAX} more"]
+    return text + ":" * bool(lost) + "".join(f"\n    {line}" for line in lost)
