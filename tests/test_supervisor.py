@@ -188,7 +188,8 @@ def test_killed_worker_loses_only_what_it_held(folder: Path) -> None:
         [held] = until(lambda: [row["pid"] for row in server.status()["workers"] if row["in_progress"]])
         began = time.monotonic()
         os.kill(held, signal.SIGKILL)
-        server.said(rf"worker {held} was ended by SIGKILL.*held 1 request on \d+ connections?:\n +GET /slow\?30 from 127.0.0.1, for ")
+        named = r"held 1 request on \d+ connections?:\n +GET /slow\?30 from 127.0.0.1, for "
+        server.said(f"worker {held} was ended by SIGKILL.*{named}")
         server.said("worker .* serves", 3)
         assert time.monotonic() - began < 5
         connection.close()
