@@ -19,8 +19,8 @@ What the states mean:
   is divided among such threads by the CPU time that each used in the second step; the rest of it is "gil".
 * vivace's own work, and threads that are in no request, are left out.
 * What ends within some 30 us of giving the GIL up is seen too seldom, and that too often: an error of a few percent for
-  routes of less than 0.5 ms. Of a request that is over within the switch interval (0.2 ms) the first part was seen a third
-  to a half as long as it took (measured with 20 to 45 of 60 to 140 us).
+  routes of less than 0.5 ms. Of a request that is over within the switch interval (0.2 ms) the first part was seen a
+  third to a half as long as it took (measured with 20 to 45 of 60 to 140 us).
 
 Rules: costs COST_MAX of a core at most (ASKED_COST_MAX while somebody asks), because looks that cost more come less
 often, and nothing while nothing runs. Never raises for what it finds. Must not know: HTTP, connections, settings.
