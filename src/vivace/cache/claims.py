@@ -16,6 +16,7 @@ import os
 from time import monotonic_ns
 
 from vivace.cache.exclusion import Exclusion
+from vivace.procfs import alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +32,6 @@ C_MARK, C_PID, C_UNTIL = range(3)
 
 WAIT_S: Final = 0.005
 """For a turn at the table, which takes 3 us: more than this is a process that was stopped within it."""
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 class Claims:

@@ -21,10 +21,10 @@ import os
 import struct
 from time import monotonic, sleep, time
 
-from vivace.cache.claims import alive
 from vivace.cache.exclusion import Exclusion
 from vivace.cache.keys import path_of
 from vivace.cache.purges import KINDS, Purge
+from vivace.procfs import has_open, memory_files, ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Control:
         for place in range(PLACES_MAX):
             at = PLACES_AT + place * PLACE_WORDS
             pid = words[at + P_PID]
-            if pid and _maps(pid, words[at + P_FD], file):
+            if pid and has_open(pid, words[at + P_FD], file):
                 found[pid] = place
         return found
 
@@ -172,20 +172,8 @@ class Control:
     def ring(self) -> None:
         """Wakes the workers that sleep: there is something to read."""
         for pid, place in self.workers().items():
-            bell = self.words[PLACES_AT + place * PLACE_WORDS + P_BELL]
-            path = f"/proc/{pid}/fd/{bell - 1}"
-            try:
-                if not bell or not os.readlink(path).startswith("pipe:"):
-                    continue
-                fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                continue  # it looks by itself, some time
-            try:
-                os.write(fd, b"!")
-            except OSError:
-                pass  # it is full, so has been rung often enough; or gone
-            finally:
-                os.close(fd)
+            if bell := self.words[PLACES_AT + place * PLACE_WORDS + P_BELL]:
+                ring(pid, bell - 1)
 
     # The workers.
 
@@ -235,7 +223,7 @@ class Control:
             file = os.fstat(self.fd)
             for place in range(PLACES_MAX):
                 at = PLACES_AT + place * PLACE_WORDS
-                if not self.words[at + P_PID] or not _maps(self.words[at + P_PID], self.words[at + P_FD], file):
+                if not self.words[at + P_PID] or not has_open(self.words[at + P_PID], self.words[at + P_FD], file):
                     self.words[at + P_PID] = 0
                     self.words[at + P_FD], self.words[at + P_APPLIED] = self.fd, 0
                     self.words[at + P_BELL] = self._bell[0] + 1 if self._bell is not None else 0
@@ -289,30 +277,11 @@ class Control:
             self.words[PLACES_AT + self.place * PLACE_WORDS + P_APPLIED] = number
 
 
-def _maps(pid: int, fd: int, file: os.stat_result) -> bool:
-    """Whether process `pid` lives and has `file` open as `fd`: a process number may have come to mean another one."""
-    try:
-        found = os.stat(f"/proc/{pid}/fd/{fd}")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return alive(pid)
-    return (found.st_ino, found.st_dev) == (file.st_ino, file.st_dev)
-
-
 def controls_of(pid: int) -> list[Control]:
     """Those that process `pid` made: one for each server in it. Raises OSError where it may not be looked into."""
     found = []
-    folder = f"/proc/{pid}/fd"
     seen = set()
-    for name in os.listdir(folder):
-        path = f"{folder}/{name}"
-        try:
-            if not os.readlink(path).startswith(f"/memfd:{MEMFD_NAME} "):
-                continue
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
+    for fd in memory_files(pid, MEMFD_NAME):
         try:
             control = Control.attach(fd)
         except ValueError:

@@ -10,8 +10,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from vivace.observe.listeners import sockets_of
 from vivace.observe.processes import cpu_time_s, resident_bytes
+from vivace.procfs import sockets_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

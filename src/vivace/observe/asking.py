@@ -21,8 +21,8 @@ from vivace.observe.questions import (
     TEXT_BYTES_MAX,
     UNABLE,
     Place,
-    alive,
 )
+from vivace.procfs import has_open, ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,20 +101,9 @@ def workers(page: Page) -> dict[int, int]:
     for number in range(page.sections):
         words = page.section_words(number)
         pid = words[S_PID]
-        if pid and words[S_BELL] and _maps(pid, page.words[H_FILE], file):
+        if pid and words[S_BELL] and has_open(pid, page.words[H_FILE], file):
             found[number] = pid
     return found
-
-
-def _maps(pid: int, fd: int, file: os.stat_result) -> bool:
-    """Whether process `pid` lives and has `file` open as `fd`: a process number may have come to mean another one."""
-    try:
-        found = os.stat(f"/proc/{pid}/fd/{fd}")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return alive(pid)
-    return (found.st_ino, found.st_dev) == (file.st_ino, file.st_dev)
 
 
 def _write(page: Page, text: bytes, timeout_s: float, asked: dict[int, int]) -> Place:
@@ -164,19 +153,8 @@ def _take_turn(fd: int) -> None:
 def _ring(page: Page, worker: int, pid: int) -> None:
     """Wakes the thread at the desk of the worker in this place."""
     bell = page.section_words(worker)[S_BELL]
-    path = f"/proc/{pid}/fd/{bell - 1}"
-    try:
-        if not bell or not os.readlink(path).startswith("pipe:"):
-            return
-        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return  # it has ended, or may not be looked into: then it gives no answer
-    try:
-        os.write(fd, b"!")
-    except OSError:
-        pass  # it is full, so has been rung often enough; or gone
-    finally:
-        os.close(fd)
+    if bell:
+        ring(pid, bell - 1)
 
 
 def _fetch(pid: int, fd: int, number: int) -> Answer | None:

@@ -15,6 +15,7 @@ import socket
 import struct
 
 from vivace.observe.descriptors import LISTEN, address_of, decoded, rows
+from vivace.procfs import sockets_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,24 +93,6 @@ class Listeners:
 def listeners(pid: int) -> list[dict[str, Any]]:
     """One look at the listening sockets of process `pid`: see `Listeners.look`."""
     return Listeners(pid).look()
-
-
-def sockets_of(pid: int) -> set[int]:
-    """The inodes of the sockets that process `pid` has open; empty where that may not be read."""
-    found: set[int] = set()
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return found
-    for name in names:
-        try:
-            link = os.readlink(f"{folder}/{name}")
-        except OSError:
-            continue
-        if link.startswith("socket:["):
-            found.add(int(link[8:-1]))
-    return found
 
 
 def overflows_of(pid: int) -> int | None:

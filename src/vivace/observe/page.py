@@ -39,6 +39,7 @@ from vivace.observe.layout import (
     WORDS_BYTES,
 )
 from vivace.observe.section import Section
+from vivace.procfs import memory_files
 
 
 class Page:
@@ -118,15 +119,7 @@ def page_of(pid: int) -> Page | None:
     Of several it is the one that `pid` made: a forked child has that of its parent open as well.
     """
     found = None
-    folder = f"/proc/{pid}/fd"
-    for name in os.listdir(folder):
-        path = f"{folder}/{name}"
-        try:
-            if not os.readlink(path).startswith(f"/memfd:{MEMFD_NAME} "):
-                continue
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
+    for fd in memory_files(pid, MEMFD_NAME):
         try:
             page = Page.attach(fd)
         except ValueError:

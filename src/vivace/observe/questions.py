@@ -5,10 +5,10 @@ It has a place: four words, a word for each worker with the descriptor of its an
 
 from __future__ import annotations
 
-import os
 from time import monotonic_ns
 
 from vivace.observe.layout import QUESTION_BYTES, SECTIONS_MAX
+from vivace.procfs import alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,14 +43,3 @@ class Place:
         """Whether nobody waits for answers any more."""
         words = self.words
         return not words[Q_NUMBER] or words[Q_UNTIL] + GRACE_NS < monotonic_ns() or not alive(words[Q_PID])
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True

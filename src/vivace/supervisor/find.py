@@ -12,6 +12,7 @@ import os
 from vivace.errors import SettingError
 from vivace.observe.layout import H_PID
 from vivace.observe.page import Page, page_of
+from vivace.procfs import sockets_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,31 +110,26 @@ def _by_pidfile(path: str) -> Page:
 def _by_port(port: str, name: str) -> Page:
     if not port.isdecimal() or int(port) > 65535:
         raise SettingError(f"{name!r}: {port!r} is no port")
-    inodes = {f"socket:[{inode}]" for inode in _inodes(int(port))}
+    inodes = _inodes(int(port))
     if not inodes:
         raise SettingError(f"nobody listens at port {port}")
     for page in _servers():
-        folder = f"/proc/{page.words[H_PID]}/fd"
-        for fd in os.listdir(folder):
-            try:
-                if os.readlink(f"{folder}/{fd}") in inodes:
-                    return page
-            except OSError:
-                continue
+        if inodes & sockets_of(page.words[H_PID]):
+            return page
     raise SettingError(f"who listens at port {port} is no vivace server, belongs to another user, or does not measure")
 
 
-def _inodes(port: int) -> set[str]:
+def _inodes(port: int) -> set[int]:
     """The inodes of the sockets that listen at `port`."""
     return {inode for inode, listens_at in _listening() if listens_at == port}
 
 
-def _listening() -> list[tuple[str, int]]:
+def _listening() -> list[tuple[int, int]]:
     """(inode, port) of every TCP socket that listens."""
     from vivace.observe.descriptors import LISTEN, rows  # 5 ms, which ctl with a process number need not pay
 
     return [
-        (row[9], int(row[1].rpartition(":")[2], 16))
+        (int(row[9]), int(row[1].rpartition(":")[2], 16))
         for table in ("tcp", "tcp6")
         for row in rows(os.getpid(), table)
         if row[3] == LISTEN
@@ -142,9 +138,5 @@ def _listening() -> list[tuple[str, int]]:
 
 def ports_of(pid: int) -> list[int]:
     """The TCP ports at which process `pid` listens; empty where that cannot be seen."""
-    folder = f"/proc/{pid}/fd"
-    try:
-        held = {os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
-    except OSError:
-        return []
-    return sorted({port for inode, port in _listening() if f"socket:[{inode}]" in held})
+    held = sockets_of(pid)
+    return sorted({port for inode, port in _listening() if inode in held})

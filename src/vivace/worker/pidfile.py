@@ -18,6 +18,7 @@ import os
 import stat
 
 from vivace.errors import SettingError
+from vivace.procfs import alive
 
 HELD = (errno.EAGAIN, errno.EACCES)
 """What F_SETLK says of another's lock (POSIX leaves the choice)."""
@@ -98,7 +99,7 @@ class Pidfile:
             locked = error.errno in HELD
         if holder and holder == predecessor:
             return
-        if locked or (holder != os.getpid() and _is_alive(holder)):
+        if locked or (holder != os.getpid() and alive(holder)):
             raise SettingError(
                 f"pidfile {self.path}: process {holder or '(just starting)'} holds it; stop that one, or name "
                 "another file"
@@ -140,16 +141,3 @@ class Pidfile:
 
 def _is_file(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass  # it is another user's
-    return True
