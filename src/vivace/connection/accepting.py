@@ -98,7 +98,7 @@ class Acceptor:
         if len(loop.conns) >= loop.connections_max and not self._make_room():
             return False
         loop.sweeper.awake()
-        self._new = [conn for conn in self._new if not conn.mode and conn.state == IDLE]
+        self._new = self._unread()
         for taken in range(min(self._burst, SHARED_ACCEPTS_MAX) if listener.shared else self._burst):
             if len(loop.conns) >= loop.connections_max:
                 return False
@@ -139,10 +139,13 @@ class Acceptor:
 
     def watch_new(self) -> None:
         """A thread begins to lead: what the one before it had accepted, and not read, is reported from now on."""
-        new, self._new = self._new, []
-        for conn in new:
-            if not conn.mode and conn.state == IDLE:
-                self._loop.set_mode(conn, READ)
+        unread, self._new = self._unread(), []
+        for conn in unread:
+            self._loop.set_mode(conn, READ)
+
+    def _unread(self) -> list[Connection]:
+        """Who was accepted, and has neither been read to the end nor closed yet."""
+        return [conn for conn in self._new if not conn.mode and conn.state == IDLE]
 
     def maybe_resume(self) -> None:
         """Accepts again, if there is room again or could be made."""
