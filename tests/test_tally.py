@@ -7,7 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_what_stands_for_others_adds_up(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_about_as_many_are_looked_at_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "DETAIL_RATE", 1000)
-    assert [tally.detail_mask(rate) for rate in (0, 1000, 1001, 4000, 4001, 20_000, 1e6)] == [0, 0, 1, 3, 7, 31, 31]
+    assert [tally.detail_mask(rate) for rate in (0, 1000, 1001, 4000, 4001, 20_000, 1e6)] == [0, 0, 1, 3, 7, 31, 127]
 
 
 def test_statuses(server: Served) -> None:
@@ -189,6 +190,70 @@ def test_an_odd_status_on_a_route_is_counted_as_what_it_is() -> None:
         server.get(*["/"] * 200)
         counts = server.counted("GET /", 200)
     assert [counts[word] for word in (R_2XX, R_4XX, R_5XX)] == [100, 50, 50]
+
+
+Connect = Callable[[Served, int], list[socket.socket]]
+
+
+@pytest.fixture
+def clients() -> Iterator[Connect]:
+    """Connects so many to a server."""
+    with ExitStack() as stack:
+
+        def connect(server: Served, number: int) -> list[socket.socket]:
+            address = ("127.0.0.1", server.port)
+            return [stack.enter_context(socket.create_connection(address, TIMEOUT_S)) for _ in range(number)]
+
+        yield connect
+
+
+def _ask(clients: list[socket.socket], paths: list[str]) -> None:
+    for client, path in zip(clients, paths, strict=True):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+
+def _answered(clients: list[socket.socket]) -> None:
+    for client in clients:
+        with http.client.HTTPResponse(client) as answer:
+            answer.begin()
+            answer.read()
+
+
+def test_requests_of_one_turn_are_counted_as_what_they_are(clients: Connect) -> None:
+    """Those that are alike are counted together: other routes, statuses and new heads come between."""
+    paths = ["/a", "/a", "/a", "/b", "/a", "/status/200", "/status/503", "/status/503", "/status/200", "/a", "/a"]
+    times = 5
+    with vivace.background(app, threads=1, log_level="critical") as running:
+        server = Served(running)
+        some, holder = clients(server, len(paths)), clients(server, 1)
+        for turn in range(times):
+            GATE.clear()
+            _ask(holder, ["/gate"])  # all of the others have come when the loop goes on
+            _ask(some, [*paths[:-1], f"/a?{turn}"])
+            GATE.set()
+            _answered(holder + some)
+        for name, statuses in {"/a": [6, 0, 0], "/b": [1, 0, 0], "/status/{}": [2, 0, 2]}.items():
+            counts = server.counted(f"GET {name}", times * sum(statuses))
+            assert [counts[R_2XX], counts[R_4XX], counts[R_5XX]] == [times * number for number in statuses]
+
+
+def test_a_leader_that_is_overtaken_counts_what_it_had_served(clients: Connect) -> None:
+    times = 10
+    with vivace.background(app, threads=8, log_level="critical") as running:
+        server = Served(running)
+        some = clients(server, 12)
+        _ask(some, ["/a"] * 12)
+        _answered(some)
+        for turn in range(times):
+            GATE.clear()
+            paths = ["/a"] * 12
+            paths[turn] = "/gate"
+            _ask(some, paths)
+            _answered(some[:turn] + some[turn + 1 :])
+            GATE.set()
+            _answered([some[turn]])
+        server.counted("GET /a", 12 + times * 11)
+        server.counted("GET /gate", times)
 
 
 def test_sleeping_is_blocked_and_computing_is_cpu(server: Served) -> None:

@@ -188,6 +188,10 @@ class Loop(General):
         words = self.section.words
         tally = self.tally
         detail, late, step, asked = False, False, 0.0, 0.0
+        # Not counted yet: the last `run` requests, all of one route and with one status. To look up its sums for each
+        # of them costs more than the adding.
+        same: Any = None
+        told, run = "", 0
         if tally is not None:
             tally.arrivals.begin()
         while True:
@@ -215,106 +219,124 @@ class Loop(General):
             # With `threads` of them inside the application this one only does I/O.
             fast = self.fast and (pool is None or pool.busy <= threads_max)
             known = self.known.current() if self.usual and self.known is not None else None
-            for fd, _ in events:
-                conn = conns.get(fd)
-                arrived = arrived_at(fd) if late else arrived + step
-                if conn is None:
-                    if self.on_other(fd, table, now, events):
-                        return True
-                    continue
-                if conn.state:
-                    if self.on_state(conn, table, now):
-                        return True
-                    continue
-                if not conn.mode:  # new, and not yet watched
-                    arrived = conn.arrived
-                # 2. Read.
-                try:
-                    data = read(fd, READ_BYTES)
-                except OSError as error:
-                    self.on_read_error(conn, error)
-                    continue
-                if known is not None and known.serve(conn, data, arrived, now, detail):
-                    continue
-                # 3. One whole request without a body, its head known or new?
-                entry = conn.memo.get(data)
-                if entry is not None:
-                    template, flags, route = entry
-                    environ = template.copy()
-                    environ["REMOTE_ADDR"] = conn.host
-                    environ["REMOTE_PORT"] = conn.port
-                elif (entry := take_whole(conn, data)) is not None:
-                    environ, flags, route = entry
-                else:
-                    if self.on_data(conn, data, table, arrived):
-                        return True
-                    now = clock()
-                    fast = fast and (pool is None or pool.busy <= threads_max)
-                    continue
-                conn.route = route
-                if route.lane or route.watch or not fast:
-                    conn.environ = environ
-                    conn.flags = flags
-                    if self.on_request(conn, table, arrived, data):
-                        return True
-                    now = clock()
-                    fast = fast and (pool is None or pool.busy <= threads_max)
-                    continue
-                # 4. Run it under the baton.
-                words[S_NOW] = route.number
-                conn.table = table
-                exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
-                table.append(exchange)
-                began = clock()
-                try:
-                    answer, keep = exchange.run(app, environ)
-                    now = clock()
-                    # 5. Send, if it is one whole answer: of an iterable each block has been sent by now.
-                    sent = write(fd, answer) if answer and not (conn.pending or conn.close_reason) else 0
-                except BlockingIOError:
-                    sent = 0
-                except (OSError, PeerGone, RequestTimeout):
-                    answer, keep, sent, now = b"", False, 0, clock()
-                    conn.close_reason = conn.close_reason or "client_gone"
-                except KeyboardInterrupt:
-                    answer, keep, sent, now = b"", False, 0, clock()
-                    self.on_interrupt(conn)
-                # 6. Take the baton back.
-                try:
-                    table.pop()
-                except IndexError:
-                    conn.arrived = arrived
-                    self.finish_overtaken(conn, exchange, environ, answer[sent:], keep, now - began)
-                    return True
-                if log is not None:
-                    log(environ, exchange, now - began)
-                if sent != len(answer) or not (keep or sent) or conn.pending or conn.close_reason:
-                    if tally is not None:
-                        conn.arrived = arrived
-                        conn.row = Row(conn, environ, exchange, began)
-                    self.finish(conn, answer[sent:], keep, leading=True)
-                else:
-                    if tally is not None:
-                        stats = route.stats
-                        stats.count += 1
-                        if exchange.status is not stats.status:
-                            tally.note_status(stats, exchange.status)
-                        if detail:
-                            # It cannot have come before the answer to the one before it.
-                            tally.detail(stats, environ, exchange, (max(arrived, conn.answered), began, now))
-                    if keep:
-                        conn.answered = now
-                        conn.expires = now + keepalive_s
-                        if not conn.mode:
-                            self.set_mode(conn, READ)
+            try:
+                for fd, _ in events:
+                    conn = conns.get(fd)
+                    arrived = arrived_at(fd) if late else arrived + step
+                    if conn is None:
+                        if run:
+                            same.stats.count += run
+                        same, run = None, 0
+                        if self.on_other(fd, table, now, events):
+                            return True
+                        continue
+                    if conn.state:
+                        if self.on_state(conn, table, now):
+                            return True
+                        continue
+                    if not conn.mode:  # new, and not yet watched
+                        arrived = conn.arrived
+                    # 2. Read.
+                    try:
+                        data = read(fd, READ_BYTES)
+                    except OSError as error:
+                        self.on_read_error(conn, error)
+                        continue
+                    if known is not None and known.serve(conn, data, arrived, now, detail):
+                        continue
+                    # 3. One whole request without a body, its head known or new?
+                    entry = conn.memo.get(data)
+                    if entry is not None:
+                        template, flags, route = entry
+                        environ = template.copy()
+                        environ["REMOTE_ADDR"] = conn.host
+                        environ["REMOTE_PORT"] = conn.port
                     else:
-                        self.closed.add("done")
-                        self.close_descriptor(conn)
-                # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
-                if now - began > quick_s:
-                    self.policy.suspect(route, now - began)
-                    if tally is not None and keep and sent == len(answer):
-                        tally.note_slow(route, environ, exchange, (arrived, began, now))
+                        if run:
+                            same.stats.count += run
+                        same, run = None, 0  # a new route may take the place of that one
+                        entry = take_whole(conn, data)
+                        if entry is None:
+                            if self.on_data(conn, data, table, arrived):
+                                return True
+                            now = clock()
+                            fast = fast and (pool is None or pool.busy <= threads_max)
+                            continue
+                        environ, flags, route = entry
+                    conn.route = route
+                    if route.lane or route.watch or not fast:
+                        conn.environ = environ
+                        conn.flags = flags
+                        if self.on_request(conn, table, arrived, data):
+                            return True
+                        now = clock()
+                        fast = fast and (pool is None or pool.busy <= threads_max)
+                        continue
+                    # 4. Run it under the baton.
+                    words[S_NOW] = route.number
+                    conn.table = table
+                    exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
+                    table.append(exchange)
+                    began = clock()
+                    try:
+                        answer, keep = exchange.run(app, environ)
+                        now = clock()
+                        # 5. Send, if it is one whole answer: of an iterable each block has been sent by now.
+                        sent = write(fd, answer) if answer and not (conn.pending or conn.close_reason) else 0
+                    except BlockingIOError:
+                        sent = 0
+                    except (OSError, PeerGone, RequestTimeout):
+                        answer, keep, sent, now = b"", False, 0, clock()
+                        conn.close_reason = conn.close_reason or "client_gone"
+                    except KeyboardInterrupt:
+                        answer, keep, sent, now = b"", False, 0, clock()
+                        self.on_interrupt(conn)
+                    # 6. Take the baton back.
+                    try:
+                        table.pop()
+                    except IndexError:
+                        conn.arrived = arrived
+                        self.finish_overtaken(conn, exchange, environ, answer[sent:], keep, now - began)
+                        return True
+                    if log is not None:
+                        log(environ, exchange, now - began)
+                    if sent != len(answer) or not (keep or sent) or conn.pending or conn.close_reason:
+                        if tally is not None:
+                            conn.arrived = arrived
+                            conn.row = Row(conn, environ, exchange, began)
+                        self.finish(conn, answer[sent:], keep, leading=True)
+                    else:
+                        if route is same and exchange.status is told:
+                            run += 1
+                        elif tally is not None:
+                            if run:
+                                same.stats.count += run
+                                run = 0
+                            same, stats = route, route.stats
+                            stats.count += 1
+                            if exchange.status is not stats.status:
+                                tally.note_status(stats, exchange.status)
+                            told = stats.status
+                        if detail and tally is not None:
+                            # It cannot have come before the answer to the one before it.
+                            tally.detail(route.stats, environ, exchange, (max(arrived, conn.answered), began, now))
+                        if keep:
+                            conn.answered = now
+                            conn.expires = now + keepalive_s
+                            if not conn.mode:
+                                self.set_mode(conn, READ)
+                        else:
+                            self.closed.add("done")
+                            self.close_descriptor(conn)
+                    # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
+                    if now - began > quick_s:
+                        self.policy.suspect(route, now - began)
+                        if tally is not None and keep and sent == len(answer):
+                            tally.note_slow(route, environ, exchange, (arrived, began, now))
+            finally:  # overtaken, too: the thread that leads now has not seen them
+                if run:
+                    same.stats.count += run
+                same, run = None, 0
             # 8. What waits for the loop itself.
             if ready and self.on_ready(table, now):
                 return True

@@ -64,7 +64,7 @@ FLUSH_REQUESTS = 16384
 RATE_S = 0.2
 """Over so long, or FLUSH_REQUESTS, it is found out how many come."""
 DETAIL_RATE = 1000
-DETAIL_TURNS = 32
+DETAIL_TURNS = 128
 NO_BODY: dict[str, Any] = {}
 """The environ of a request without one."""
 
