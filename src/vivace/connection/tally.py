@@ -1,8 +1,9 @@
 # HOT  bench: benchmarks/bench_loop.py  budget: 0.25 us a request (hello)
 """What a worker counts of its requests, and how that comes into the shared page.
 
-A quick request on the loop's own thread costs an addition and a comparison; every other one leaves a row when it is
-done. `flush`, by the leader, counts them together: once a second, and every FLUSH_REQUESTS.
+A quick request on the loop's own thread costs two comparisons and an addition, together with those before it that are
+like it (`loop.turn`); every other one leaves a row when it is done. `flush`, by the leader, counts them together: once
+a second, and every FLUSH_REQUESTS.
 
 * Requests and statuses are counted, each one. While more than DETAIL_RATE requests a second come, the times and bytes
   of the quick ones are read in one turn of the loop in 2, 4, ... DETAIL_TURNS, so that still about so many are looked
