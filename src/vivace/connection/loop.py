@@ -333,9 +333,9 @@ class Loop(General):
                         self.policy.suspect(route, now - began)
                         if tally is not None and keep and sent == len(answer):
                             tally.note_slow(route, environ, exchange, (arrived, began, now))
-            finally:  # overtaken, too: the thread that leads now has not seen them
+            finally:  # overtaken, too: the thread that leads now has not seen them, but it may have renamed the route
                 if run:
-                    same.stats.count += run
+                    (same.became or same).stats.count += run
                 same, run = None, 0
             # 8. What waits for the loop itself.
             if ready and self.on_ready(table, now):
