@@ -60,8 +60,9 @@ def thirds_s():
     spin(600, "third")
     return time.perf_counter() - began
 
-# 90 us and 180 on any machine: of what is over within the switch interval the beginning is seen too seldom.
-SLOWER = max(1, round(90e-6 / min(thirds_s() for _ in range(200))))
+# 150 us and 300, and never less than half of it: of what is over within the switch interval the beginning is seen too
+# seldom.
+SLOWER = max(1, round(150e-6 / min(thirds_s() for _ in range(200))))
 
 def third():
     spin(600 * SLOWER, "third")
