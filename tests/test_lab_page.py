@@ -15,6 +15,7 @@ from vivace.lab.gates import read_gate
 from vivace.lab.page import RESULTS_MAX, curve, over_time, page
 from vivace.lab.result import Loader, Result, Server, Slice, Warmup, added
 from vivace.observe.histogram import binned
+from wire import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +115,9 @@ def shown(browser: Browser, path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     browser.problems.clear()
     browser.open(path.as_uri())
+    # Curves are drawn once their places have a size.
+    undrawn = "[...document.querySelectorAll('.plot')].some((one) => !one.querySelector('.series'))"
+    until(lambda: not browser.js(undrawn), what="curves")
 
 
 @needs_browser
