@@ -19,6 +19,7 @@ from vivace.lab.stats import (
     estimate,
     level_of,
     mirrored,
+    narrow,
     rounds_needed,
     smallest_found,
     spread,
@@ -99,6 +100,19 @@ def test_a_difference_of_three_percent_is_found_in_nine_of_ten_with_the_rounds_t
         comparison = compare(planned(seed, 1.03, 0.03), seed=seed, resamples=100)
         found += comparison.differs and comparison.change.ratio > 1
     assert found >= POWER * 100
+
+
+def test_where_one_would_stop_by_the_spread_the_intervals_are_not_always_narrow_enough() -> None:
+    early, widths = 0, []
+    for seed in range(40):
+        rounds = planned(seed, 1.0, 0.03)
+        if not narrow(rounds, 0.03):
+            early += 1
+            widths.append(compare(rounds).change.half_width)
+    assert 0 < early < 40
+    assert min(widths) > 0.01
+    assert narrow(rounds_of(1, 400), 0.03)
+    assert not narrow(rounds_of(1, 400), 0.0001)
 
 
 def test_to_plan_by_the_spread_does_not_make_verdicts_on_equals() -> None:

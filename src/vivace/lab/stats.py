@@ -230,6 +230,17 @@ def rounds_needed(rounds: Sequence[Round], smallest: float, figures: int = 1) ->
     return needed
 
 
+def narrow(rounds: Sequence[Round], smallest: float, figures: int = 1) -> bool:
+    """Whether the intervals themselves have become narrow enough for that. `rounds_needed` knows the spread alone, and
+    where one stops when it is met, the spread looks smaller than it is: of twelve comparisons that stopped so, five did
+    not show the 3% that they were made for.
+    """
+    found = compare(rounds, figures)
+    widest = max(found.change.half_width, found.control.half_width)
+    reach = student((1 + level_of(figures)) / 2, _freedom(len(rounds)))
+    return widest * (1 + NormalDist().inv_cdf(POWER) / reach) <= math.log1p(smallest)
+
+
 def smallest_found(rounds: Sequence[Round], figures: int = 1) -> float:
     """The difference (0.03: 3%) that so many rounds find in POWER of all comparisons."""
     count = len(rounds)
