@@ -58,31 +58,30 @@ def memory_files(pid: int, name: str) -> Iterator[int]:
 
     One file comes as often as it is open there. Raises OSError where the process may not be looked into.
     """
-    folder = f"/proc/{pid}/fd"
-    for fd in os.listdir(folder):
-        path = f"{folder}/{fd}"
-        try:
-            if not os.readlink(path).startswith(f"/memfd:{name} "):
-                continue
-            found = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue  # closed meanwhile
-        yield found
+    for path, link in _links(pid):
+        if link.startswith(f"/memfd:{name} "):
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError:
+                continue  # closed meanwhile
+            yield fd
 
 
 def sockets_of(pid: int) -> set[int]:
     """The inodes of the sockets that process `pid` has open; empty where that may not be read."""
-    found: set[int] = set()
-    folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        return {int(link[8:-1]) for _, link in _links(pid) if link.startswith("socket:[")}
     except OSError:
-        return found
-    for name in names:
+        return set()
+
+
+def _links(pid: int) -> Iterator[tuple[str, str]]:
+    """(path, what it is) of every descriptor of process `pid`. Raises OSError where it may not be looked into."""
+    folder = f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        path = f"{folder}/{fd}"
         try:
-            link = os.readlink(f"{folder}/{name}")
+            link = os.readlink(path)
         except OSError:
-            continue
-        if link.startswith("socket:["):
-            found.add(int(link[8:-1]))
-    return found
+            continue  # closed meanwhile
+        yield path, link

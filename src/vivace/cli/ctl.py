@@ -16,6 +16,7 @@ from vivace.config.kinds import nearest
 from vivace.errors import SettingError
 from vivace.observe.layout import H_FAILED, H_GENERATION, H_PID, H_STATE, H_SUPERVISED, H_TARGET, H_WANTED, RELOADING
 from vivace.observe.snapshot import take
+from vivace.procfs import alive
 from vivace.supervisor.find import find_server
 
 TYPE_CHECKING = False
@@ -91,14 +92,6 @@ def _signal(page: Page, number: int) -> None:
         ) from None
 
 
-def _alive(page: Page) -> bool:
-    try:
-        os.kill(page.words[H_PID], 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def _status(page: Page, *, as_json: bool) -> int:
     state = take(page)
     if as_json:
@@ -153,7 +146,7 @@ def _scale(page: Page, text: str) -> int:
     _signal(page, signal.SIGTTIN)
     give_up = time.monotonic() + SCALE_WAIT_S
     while page.words[H_WANTED]:
-        if time.monotonic() > give_up or not _alive(page):
+        if time.monotonic() > give_up or not alive(page.words[H_PID]):
             raise SettingError("the server did not answer")
         time.sleep(LOOK_S)
     print(f"{page.words[H_TARGET]} workers wanted")
@@ -174,7 +167,7 @@ def _reload(page: Page, number: int) -> int:
         if words[H_GENERATION] > generation and words[H_STATE] != RELOADING:
             print(f"generation {words[H_GENERATION]} serves")
             return EXIT_OK
-        if not _alive(page):
+        if not alive(page.words[H_PID]):
             raise SettingError("the server has ended")
         if time.monotonic() > give_up:
             raise SettingError(f"the reload is not done after {RELOAD_WAIT_S:.0f} s; see vivace ctl status")
@@ -183,7 +176,7 @@ def _reload(page: Page, number: int) -> int:
 def _stop(page: Page) -> int:
     pid = page.words[H_PID]
     _signal(page, signal.SIGTERM)
-    while _alive(page):
+    while alive(page.words[H_PID]):
         time.sleep(LOOK_S)
     print(f"process {pid} has stopped")
     return EXIT_OK
