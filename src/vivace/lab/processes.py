@@ -10,6 +10,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from vivace.observe.descriptors import listening, rows
 from vivace.observe.processes import cpu_time_s, resident_bytes
 from vivace.procfs import sockets_of
 
@@ -17,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vivace.lab.plan import Place
 
-LISTENING = "0A"
-"""TCP_LISTEN in /proc/net/tcp."""
 LOCAL_HOSTS = ("127.", "localhost", "::1", "0.0.0.0", "::")
 REFRESH_S = 1.0
 """How often the tree is looked for anew: that reads every process of the machine."""
@@ -37,20 +36,10 @@ def listener(place: Place) -> int:
 
 
 def _inodes(place: Place) -> set[int]:
-    found = set()
-    for name in ("unix",) if place.path else ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/net/{name}") as file:
-                rows = [line.split() for line in file][1:]
-        except OSError:
-            continue
-        for row in rows:
-            if place.path:
-                if row[-1] == os.path.abspath(place.path):
-                    found.add(int(row[6]))
-            elif row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == place.port:
-                found.add(int(row[9]))
-    return found
+    if not place.path:
+        return listening(place.port)
+    path = os.path.abspath(place.path)
+    return {int(row[6]) for row in rows(os.getpid(), "unix")[1:] if row[-1] == path}
 
 
 def _pids() -> list[int]:

@@ -130,6 +130,21 @@ def rows(pid: int, table: str) -> list[list[str]]:
         return []
 
 
+def listening(port: int) -> set[int]:
+    """The inodes of the TCP sockets that listen at `port`, in the network of this process."""
+    return {inode for inode, listens_at in all_listening() if listens_at == port}
+
+
+def all_listening() -> list[tuple[int, int]]:
+    """(inode, port) of every TCP socket that listens, in the network of this process."""
+    return [
+        (int(row[9]), int(row[1].rpartition(":")[2], 16))
+        for table in ("tcp", "tcp6")
+        for row in rows(os.getpid(), table)
+        if row[3] == LISTEN
+    ]
+
+
 def _in_words(protocol: str, own: str, peer: str, state: str) -> str:
     if protocol == "TCP" and state == LISTEN:
         return f"TCP socket listening at {decoded(own)}"

@@ -121,22 +121,14 @@ def _by_port(port: str, name: str) -> Page:
 
 def _inodes(port: int) -> set[int]:
     """The inodes of the sockets that listen at `port`."""
-    return {inode for inode, listens_at in _listening() if listens_at == port}
+    from vivace.observe.descriptors import listening  # 5 ms, which ctl with a process number need not pay
 
-
-def _listening() -> list[tuple[int, int]]:
-    """(inode, port) of every TCP socket that listens."""
-    from vivace.observe.descriptors import LISTEN, rows  # 5 ms, which ctl with a process number need not pay
-
-    return [
-        (int(row[9]), int(row[1].rpartition(":")[2], 16))
-        for table in ("tcp", "tcp6")
-        for row in rows(os.getpid(), table)
-        if row[3] == LISTEN
-    ]
+    return listening(port)
 
 
 def ports_of(pid: int) -> list[int]:
     """The TCP ports at which process `pid` listens; empty where that cannot be seen."""
+    from vivace.observe.descriptors import all_listening
+
     held = sockets_of(pid)
-    return sorted({port for inode, port in _listening() if inode in held})
+    return sorted({port for inode, port in all_listening() if inode in held})
