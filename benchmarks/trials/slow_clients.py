@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import clients
-from ..processes import CLOCK_TICK_S, Running
+from ..processes import Running, cpu_s
 from ..stats import paired_ratio
 from ..wrk import Wrk
 from .trial import Result, Setup
@@ -62,8 +62,7 @@ class Slow:
 
     def cpu_s(self) -> float:
         """What it has cost its core so far."""
-        words = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) * CLOCK_TICK_S
+        return cpu_s(self._process.pid)
 
     def end(self) -> dict[str, Any]:
         self._process.terminate()
@@ -99,9 +98,9 @@ def run(setup: Setup) -> Result:
             _measure(setup, server, routes, part_s, alone)
             attack = Slow(setup, server, heads, bodies, readers)
             attack.wait_ready()
-            cpu_s = server.cpu_s()
+            used_s = server.cpu_s()
             time.sleep(part_s)
-            costs.append((server.cpu_s() - cpu_s) / part_s)
+            costs.append((server.cpu_s() - used_s) / part_s)
             _measure(setup, server, routes, part_s, beside, attack)
             for kind, found in attack.end().items():
                 _add(totals.setdefault(kind, dict.fromkeys(found, 0.0)), found)
@@ -125,10 +124,10 @@ def _measure(
 ) -> None:
     for name, request in routes.items():
         slow_s = attack.cpu_s() if attack is not None else 0.0
-        cpu_s = server.cpu_s()
+        used_s = server.cpu_s()
         numbers = Wrk(server.address, request, CONNECTIONS, part_s, setup.loader_core).result()
         answers = numbers.requests - numbers.refused
-        loads[name].capacities.append(answers / (server.cpu_s() - cpu_s))
+        loads[name].capacities.append(answers / (server.cpu_s() - used_s))
         loads[name].rates.append(answers / numbers.seconds)
         slow_s = attack.cpu_s() - slow_s if attack is not None else 0.0
         loads[name].loader.append(numbers.core + slow_s / numbers.seconds)
