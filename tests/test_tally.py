@@ -46,7 +46,7 @@ from vivace.observe.layout import (
     W_REFUSED_4XX,
 )
 from vivace.observe.section import Section
-from wire import TIMEOUT_S, until
+from wire import TIMEOUT_S, Client, request, until
 
 GATE = threading.Event()
 
@@ -192,31 +192,24 @@ def test_an_odd_status_on_a_route_is_counted_as_what_it_is() -> None:
     assert [counts[word] for word in (R_2XX, R_4XX, R_5XX)] == [100, 50, 50]
 
 
-Connect = Callable[[Served, int], list[socket.socket]]
+Connect = Callable[[Any, int], list[Client]]
 
 
 @pytest.fixture
 def clients() -> Iterator[Connect]:
     """Connects so many to a server."""
     with ExitStack() as stack:
-
-        def connect(server: Served, number: int) -> list[socket.socket]:
-            address = ("127.0.0.1", server.port)
-            return [stack.enter_context(socket.create_connection(address, TIMEOUT_S)) for _ in range(number)]
-
-        yield connect
+        yield lambda server, number: [stack.enter_context(Client(server)) for _ in range(number)]
 
 
-def _ask(clients: list[socket.socket], paths: list[str]) -> None:
+def _ask(clients: list[Client], paths: list[str]) -> None:
     for client, path in zip(clients, paths, strict=True):
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        client.send(request(path))
 
 
-def _answered(clients: list[socket.socket]) -> None:
+def _answered(clients: list[Client]) -> None:
     for client in clients:
-        with http.client.HTTPResponse(client) as answer:
-            answer.begin()
-            answer.read()
+        assert client.read_response().whole
 
 
 def test_requests_of_one_turn_are_counted_as_what_they_are(clients: Connect) -> None:
@@ -225,7 +218,7 @@ def test_requests_of_one_turn_are_counted_as_what_they_are(clients: Connect) -> 
     times = 5
     with vivace.background(app, threads=1, log_level="critical") as running:
         server = Served(running)
-        some, holder = clients(server, len(paths)), clients(server, 1)
+        some, holder = clients(running, len(paths)), clients(running, 1)
         for turn in range(times):
             GATE.clear()
             _ask(holder, ["/gate"])  # all of the others have come when the loop goes on
@@ -241,7 +234,7 @@ def test_a_leader_that_is_overtaken_counts_what_it_had_served(clients: Connect) 
     times = 10
     with vivace.background(app, threads=8, log_level="critical") as running:
         server = Served(running)
-        some = clients(server, 12)
+        some = clients(running, 12)
         _ask(some, ["/a"] * 12)
         _answered(some)
         for turn in range(times):
