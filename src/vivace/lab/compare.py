@@ -19,7 +19,7 @@ from vivace.errors import SettingError
 from vivace.lab.gates import UNDECIDED
 from vivace.lab.plan import OPEN, Place
 from vivace.lab.server import start
-from vivace.lab.stats import ROUNDS_MOST, Round, compare, mirrored, narrow, rounds_needed, smallest_found
+from vivace.lab.stats import Round, compare, mirrored, narrow, rounds_needed, smallest_found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,24 +191,16 @@ def play(
         duel.run(orders.pop(), lambda side, number=number, total=total: on_run(number, total, side))  # type: ignore[misc]
         if find:
             planned = max(rounds, needed(duel.rounds, find, figures))
-            if planned <= len(duel.rounds) < ROUNDS_MOST and not finds(duel.rounds, find, figures):
-                planned = len(duel.rounds) + 1
 
 
 def needed(rounds: Sequence[Runs], find: float, figures: Sequence[str] = ()) -> int:
     """How many rounds find a difference of `find` in all of `figures` (none given: the first that is measured)."""
     measured = series(rounds)
-    return max((rounds_needed(measured[name], find, len(measured)) for name in _sought(measured, figures)), default=1)
-
-
-def finds(rounds: Sequence[Runs], find: float, figures: Sequence[str] = ()) -> bool:
-    """Whether the intervals of these rounds are narrow enough to show it."""
-    measured = series(rounds)
-    return all(narrow(measured[name], find, len(measured)) for name in _sought(measured, figures))
-
-
-def _sought(measured: dict[str, list[Round]], figures: Sequence[str]) -> list[str]:
-    return [name for name in figures if name in measured] or list(measured)[:1]
+    names = [name for name in figures if name in measured] or list(measured)[:1]
+    planned = max((rounds_needed(measured[name], find, len(measured)) for name in names), default=1)
+    if planned <= len(rounds) and not all(narrow(measured[name], find, len(measured)) for name in names):
+        return len(rounds) + 1
+    return planned
 
 
 def series(rounds: Sequence[Runs]) -> dict[str, list[Round]]:
