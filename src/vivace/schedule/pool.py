@@ -7,6 +7,7 @@ Rules:
 * A thread waits on a lock of its own, so waking one wakes exactly one and takes no contended lock.
 * One thread *leads* the loop. Leading is a job like any other: `promote()` gives it to an idle thread, or starts
   one, even above `threads_max` (a loop without a leader would serve nobody).
+* A thread that runs calls has a longer slice of the processor than one that leads (`timeslice`).
 * No job is lost: who adds one looks for a thread afterwards, and who stops being busy looks for a job afterwards.
 * A job is whatever `perform` takes. `perform` and `lead` must not raise; what they raise ends up in `on_crash`.
 
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+
+from vivace.schedule.timeslice import CALLS_S, ask_for
 
 TYPE_CHECKING = False
 
@@ -218,8 +221,12 @@ class Pool:
         return True
 
     def _work(self, worker: _Worker) -> None:
+        leads = None
         while True:
             job, worker.job = worker.job, None
+            if job is not _END and leads is not (job is _LEAD):  # at first it has what the thread that started it has
+                leads = job is _LEAD
+                ask_for(0.0 if leads else CALLS_S)
             try:
                 if job is _LEAD:
                     self._lead()
