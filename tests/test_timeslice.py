@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -82,6 +83,14 @@ def test_a_machine_without_the_call_serves_without_it(monkeypatch: pytest.Monkey
         assert on_a_thread(lambda: (ask_for(0.010), slice_s() == 0.010)) == (False, False)
     finally:
         timeslice._call.cache_clear()
+
+
+def test_a_c_library_that_does_not_know_the_policy_serves_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "sched_getscheduler", refuse)
+    assert not on_a_thread(lambda: ask_for(0.010))
 
 
 def test_calls_have_longer_slices_than_the_loop() -> None:

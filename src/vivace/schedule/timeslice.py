@@ -32,7 +32,10 @@ def ask_for(seconds: float) -> bool:
     call = _call()
     if call is None:
         return False
-    policy = os.sched_getscheduler(0)
+    try:
+        policy = os.sched_getscheduler(0)
+    except OSError:  # musl has it in name only
+        return False
     if policy not in {os.SCHED_OTHER, os.SCHED_BATCH}:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread, on Linux
