@@ -84,6 +84,7 @@ class Connection:
         "memo",
         "meter",
         "mode",
+        "outbox",
         "pending",
         "pending_bytes",
         "port",
@@ -127,6 +128,7 @@ class Connection:
         self.arrived = 0.0
         # writing
         self.held = b""  # whole answers that wait for the next one, to share a write with it
+        self.outbox: Any = None  # where its answer may wait for others, during its call
         self.pending: deque[Any] | None = None
         self.pending_bytes = 0
         self.keep_alive = True
@@ -154,6 +156,9 @@ class Connection:
             data = self.held + data
             self.held = b""
         if not self.pending:
+            if last and self.outbox is not None and self.table:  # which still leads
+                self.outbox.append((self, data))
+                return
             sent = self.send(data)
             if sent == len(data):
                 return

@@ -28,6 +28,7 @@ from vivace.connection.connection import (
 )
 from vivace.connection.exhaustion import no_memory
 from vivace.connection.meter import clock
+from vivace.connection.outbox import Outbox
 from vivace.connection.reasons import CloseCounts
 from vivace.connection.slow import SlowRequests
 from vivace.errors import PeerGone
@@ -77,6 +78,8 @@ class Ending:
         self.modes = Lock()
         self.ready: deque[Any] = deque()
         """Connections handed back with bytes of the next request already read, or with one that has waited; jobs."""
+        self.outbox = Outbox()
+        """Answers that wait for others of the same turn; of the present leader."""
         self.closed = CloseCounts()
         self.reader: Reader
         self.date = b""

@@ -20,11 +20,12 @@ from threading import get_ident, get_native_id
 from vivace.connection.accepting import Acceptor
 from vivace.connection.arrival import Arrivals, turn_on
 from vivace.connection.arrival import arrived as arrived_at
-from vivace.connection.connection import RUNNING
+from vivace.connection.connection import CLOSED, RUNNING
 from vivace.connection.exhaustion import failed_turn
 from vivace.connection.general import General
 from vivace.connection.health import add_health
 from vivace.connection.meter import clock
+from vivace.connection.outbox import HOLD_FROM_S, HOLD_S
 from vivace.connection.own_route import add_mounts
 from vivace.connection.reading import READ_BYTES, Reader
 from vivace.connection.rows import Row, Stats
@@ -165,6 +166,9 @@ class Loop(General):
             except RequestTimeout:
                 if self.limiter is not None:
                     self.limiter.on_interrupted()
+            finally:
+                if self.outbox and self.monitor.table is table:
+                    self.outbox.send_all(self)
             if self.monitor.table is not table:  # the table of whoever leads now
                 if self.pool is not None:
                     return
@@ -192,6 +196,8 @@ class Loop(General):
         # of them costs more than the adding.
         same: Any = None
         told, run = "", 0
+        # Answers wait for each other in a turn with several events, unless calls (the last one `took`) are too short.
+        outbox, took = self.outbox, 0.0
         if tally is not None:
             tally.arrivals.begin()
         while True:
@@ -219,6 +225,8 @@ class Loop(General):
             # With `threads` of them inside the application this one only does I/O.
             fast = self.fast and (pool is None or pool.busy <= threads_max)
             known = self.known.current() if self.usual and self.known is not None else None
+            hold = took > HOLD_FROM_S and len(events) > 1
+            due = now + HOLD_S
             try:
                 for fd, _ in events:
                     conn = conns.get(fd)
@@ -227,10 +235,14 @@ class Loop(General):
                         if run:
                             same.stats.count += run
                         same, run = None, 0
+                        if outbox:
+                            outbox.send_all(self)
                         if self.on_other(fd, table, now, events):
                             return True
                         continue
                     if conn.state:
+                        if outbox:
+                            outbox.send_all(self)
                         if self.on_state(conn, table, now):
                             return True
                         continue
@@ -255,6 +267,8 @@ class Loop(General):
                         if run:
                             same.stats.count += run
                         same, run = None, 0  # a new route may take the place of that one
+                        if outbox:
+                            outbox.send_all(self)
                         entry = take_whole(conn, data)
                         if entry is None:
                             if self.on_data(conn, data, table, arrived):
@@ -265,6 +279,8 @@ class Loop(General):
                         environ, flags, route = entry
                     conn.route = route
                     if route.lane or route.watch or not fast:
+                        if outbox:
+                            outbox.send_all(self)
                         conn.environ = environ
                         conn.flags = flags
                         if self.on_request(conn, table, arrived, data):
@@ -275,6 +291,8 @@ class Loop(General):
                     # 4. Run it under the baton.
                     words[S_NOW] = route.number
                     conn.table = table
+                    if hold:
+                        conn.outbox = outbox
                     exchange = Exchange(conn, flags, heads, date, report, route.allowance_s)
                     table.append(exchange)
                     began = clock()
@@ -282,7 +300,7 @@ class Loop(General):
                         answer, keep = exchange.run(app, environ)
                         now = clock()
                         # 5. Send, if it is one whole answer: of an iterable each block has been sent by now.
-                        sent = write(fd, answer) if answer and not (conn.pending or conn.close_reason) else 0
+                        sent = write(fd, answer) if answer and not (hold or conn.pending or conn.close_reason) else 0
                     except BlockingIOError:
                         sent = 0
                     except (OSError, PeerGone, RequestTimeout):
@@ -298,13 +316,22 @@ class Loop(General):
                         conn.arrived = arrived
                         self.finish_overtaken(conn, exchange, environ, answer[sent:], keep, now - began)
                         return True
+                    took = now - began
+                    if hold:
+                        conn.outbox = None
+                        if answer and keep and not (conn.pending or conn.close_reason):
+                            outbox.append((conn, answer))
+                            sent = len(answer)
                     if log is not None:
-                        log(environ, exchange, now - began)
+                        log(environ, exchange, took)
                     if sent != len(answer) or not (keep or sent) or conn.pending or conn.close_reason:
                         if tally is not None:
                             conn.arrived = arrived
                             conn.row = Row(conn, environ, exchange, began)
-                        self.finish(conn, answer[sent:], keep, leading=True)
+                        if outbox:
+                            outbox.send_all(self)
+                        if conn.state != CLOSED:
+                            self.finish(conn, answer[sent:], keep, leading=True)
                     else:
                         if route is same and exchange.status is told:
                             run += 1
@@ -319,7 +346,11 @@ class Loop(General):
                             told = stats.status
                         if detail and tally is not None:
                             # It cannot have come before the answer to the one before it.
-                            tally.detail(route.stats, environ, exchange, (max(arrived, conn.answered), began, now))
+                            seen = route.stats, environ, exchange, (max(arrived, conn.answered), began, now)
+                            if outbox:
+                                outbox.looks.append((tally.detail, seen))
+                            else:
+                                tally.detail(*seen)
                         if keep:
                             conn.answered = now
                             conn.expires = now + keepalive_s
@@ -329,10 +360,15 @@ class Loop(General):
                             self.closed.add("done")
                             self.close_descriptor(conn)
                     # 7. Learn. Only what the application took: the system calls around it say nothing about the route.
-                    if now - began > quick_s:
-                        self.policy.suspect(route, now - began)
+                    if hold and now > due:
+                        due = now + HOLD_S
+                        outbox.send_all(self)
+                    if took > quick_s:
+                        self.policy.suspect(route, took)
                         if tally is not None and keep and sent == len(answer):
                             tally.note_slow(route, environ, exchange, (arrived, began, now))
+                if outbox:
+                    outbox.send_all(self)
             finally:  # overtaken, too: the thread that leads now has not seen them, but it may have renamed the route
                 if run:
                     (same.became or same).stats.count += run

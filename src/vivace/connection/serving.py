@@ -17,6 +17,7 @@ from vivace.connection.connection import RUNNING, Connection
 from vivace.connection.ending import Ending
 from vivace.connection.exhaustion import starved
 from vivace.connection.meter import Meter, clock
+from vivace.connection.outbox import Outbox
 from vivace.connection.overload import Refusals, expected_wait_s, joins_loop_queue, turn_away
 from vivace.connection.rows import Row
 from vivace.errors import PeerGone, RequestTimeout
@@ -213,6 +214,9 @@ class Serving(Ending):
         """The end of a call of the loop's fast path that was overtaken; `answer` is what is left of it. Owner."""
         with self.monitor.turnover:
             pass
+        outbox, conn.outbox = conn.outbox, None
+        if outbox:  # put there in the very moment in which it was overtaken
+            answer = outbox.popleft()[1] + answer
         if self.limiter is not None:
             self.limiter.end(conn)
         if self.log is not None and not conn.taken and conn.route.logged:
@@ -335,6 +339,9 @@ class Serving(Ending):
         """The call keeps its thread; another one leads. Under the monitor's turnover lock."""
         conn: Connection = exchange.sink
         conn.state = RUNNING
+        if conn.outbox is not None:
+            waiting, self.outbox = self.outbox, Outbox()
+            waiting.send_all(self, conn)
         if not conn.slot:
             text = f"{conn.route.name} from {conn.host or 'a local client'}"
             conn.slot = self.section.enter(text.encode(), APPLICATION, conn.route.number, self.leader_tid)
