@@ -178,8 +178,8 @@ class Ending:
         else:
             self.set_mode(conn, mode)
             conn.state = state
-        if self.full:
-            self.poller.wake()  # somebody may wait for an idle connection to make room
+        if self.full or self.stopping:
+            self.poller.wake()  # somebody may wait for an idle connection to make room, or for the last one to end
 
     def put_away(self, conn: Connection) -> None:
         """The client of a RUNNING connection stirs: nothing more is reported of it. Leader."""
