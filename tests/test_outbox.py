@@ -30,6 +30,8 @@ class Site:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.barrier = threading.Event()
+        self.stands = threading.Event()
         self.clients: list[Client] = []
         self.call_s = CALL_S
         self.arrived: list[int] = []
@@ -45,6 +47,9 @@ class Site:
                 pass
         elif path == "/gate":
             self.gate.wait(TIMEOUT_S)
+        elif path == "/barrier":
+            self.stands.set()
+            self.barrier.wait(TIMEOUT_S)
         elif path == "/both":
             self.gate.wait(0.03)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -65,18 +70,25 @@ class Site:
 
     @contextmanager
     def held_up(self, server: Any) -> Iterator[None]:
-        """The loop of a server with one thread: what is asked for meanwhile is all there when it goes on."""
-        self.gate.clear()
+        """The loop of a server that is `ours`: what is asked for meanwhile is all there when it goes on."""
+        self.barrier.clear()
+        self.stands.clear()
         with Client(server) as holder:
-            holder.send(request("/gate"))
+            holder.send(request("/barrier"))
+            assert self.stands.wait(TIMEOUT_S)
             yield
-            self.gate.set()
+            self.barrier.set()
             assert holder.read_response().status == 200
 
     def together(self, server: Any, *paths: str) -> None:
-        """As `ask`, for one turn of the loop of a server with one thread."""
+        """As `ask`, for one turn of the loop of a server that is `ours`."""
         with self.held_up(server):
             self.ask(*paths)
+
+
+def ours(site: Site, threads: int = 4) -> Any:
+    """A server whose loop runs every call, for up to a second."""
+    return vivace.background(site, threads=threads, lanes="inline", tick=1.0, log_level="critical")
 
 
 class Slow:
@@ -98,6 +110,7 @@ def site() -> Iterator[Site]:
     site = Site()
     yield site
     site.gate.set()
+    site.barrier.set()
     site.leave()
 
 
@@ -108,12 +121,13 @@ def answers(site: Site) -> list[bytes]:
 def test_nobody_is_answered_before_the_last_call_of_a_turn(site: Site) -> None:
     """On a busy machine a turn may take longer than answers wait; an answer sent at once would be seen by each next
     call."""
-    with vivace.background(site, threads=1, log_level="critical") as server:
+    with ours(site) as server:
         site.connect(server, 4)
 
         def waited() -> bool:
             site.arrived.clear()
             site.together(server, *["/call"] * 4)
+            until(lambda: len(site.arrived) == 4)
             assert answers(site) == [b"-"] * 4
             return site.arrived == [0] * 4
 
@@ -122,7 +136,7 @@ def test_nobody_is_answered_before_the_last_call_of_a_turn(site: Site) -> None:
 
 def test_an_answer_does_not_wait_for_long(site: Site) -> None:
     site.call_s = HOLD_S / 2
-    with vivace.background(site, threads=1, log_level="critical") as server:
+    with ours(site) as server:
         site.connect(server, 8)
         site.together(server, *["/call"] * 8)
         until(lambda: len(site.arrived) == 8)
@@ -132,11 +146,11 @@ def test_an_answer_does_not_wait_for_long(site: Site) -> None:
 
 def test_short_calls_are_answered_at_once(site: Site) -> None:
     site.call_s = 0.0
-    with vivace.background(site, threads=1, log_level="critical") as server:
+    with ours(site) as server:
         site.connect(server, 4)
 
         def at_once() -> bool:
-            site.together(server, *["/call"] * 4)  # the turn after the gate's waits, for that took long
+            site.together(server, *["/call"] * 4)  # the turn after the barrier's waits, for that took long
             answers(site)
             site.arrived.clear()
             site.ask(*["/other"] * 4)
@@ -165,7 +179,7 @@ def test_a_call_that_lasts_keeps_no_answer_back(site: Site, path: str, place: in
                 answers(site)
                 site.ask(*["/call"] * 6)
                 answers(site)
-            site.gate.clear()
+            site.gate = threading.Event()
             site.ask(*paths)
             for client in site.clients:
                 if answered or client is not site.clients[place]:
@@ -175,8 +189,18 @@ def test_a_call_that_lasts_keeps_no_answer_back(site: Site, path: str, place: in
                 assert site.clients[place].read_response().status == 200
 
 
+def test_where_nobody_can_overtake_a_call_no_answer_waits_for_one(site: Site) -> None:
+    with ours(site, threads=1) as server:
+        site.connect(server, 3)
+        for _ in range(5):
+            site.gate = threading.Event()
+            site.together(server, "/call", "/call", "/close")
+            assert answers(site) == [b"-"] * 3
+            site.gate.set()
+
+
 def test_who_asks_for_the_end_gets_its_answer_and_the_end(site: Site) -> None:
-    with vivace.background(site, threads=1, log_level="critical") as server:
+    with ours(site) as server:
         for _ in range(5):
             site.connect(server, 4)
             with site.held_up(server):
@@ -187,7 +211,7 @@ def test_who_asks_for_the_end_gets_its_answer_and_the_end(site: Site) -> None:
 
 
 def test_a_client_that_leaves_takes_no_answer_of_others_with_it(site: Site) -> None:
-    with vivace.background(site, threads=1, log_level="critical") as server:
+    with ours(site) as server:
         for _ in range(10):
             site.connect(server, 5)
             with site.held_up(server):

@@ -196,8 +196,9 @@ class Loop(General):
         # of them costs more than the adding.
         same: Any = None
         told, run = "", 0
-        # Answers wait for each other in a turn with several events, unless calls (the last one `took`) are too short.
-        outbox, took = self.outbox, 0.0
+        # Answers wait for each other in a turn with several events, unless calls (the last one `took`) are too short or
+        # nobody could overtake one that lasts.
+        outbox, holds, took = self.outbox, pool is not None, 0.0
         if tally is not None:
             tally.arrivals.begin()
         while True:
@@ -225,7 +226,7 @@ class Loop(General):
             # With `threads` of them inside the application this one only does I/O.
             fast = self.fast and (pool is None or pool.busy <= threads_max)
             known = self.known.current() if self.usual and self.known is not None else None
-            hold = took > HOLD_FROM_S and len(events) > 1
+            hold = holds and took > HOLD_FROM_S and len(events) > 1
             due = now + HOLD_S
             try:
                 for fd, _ in events:

@@ -10,7 +10,8 @@ Rules:
 * Only a whole answer to a request of the loop's fast path waits, and only on a connection that stays open.
 * Nothing but another such call happens while one waits: what may last, what closes connections and what is asked of
   the system comes after `send_all`.
-* If the call that the others wait for is overtaken, whoever overtakes it sends them before another thread leads.
+* If the call that the others wait for is overtaken, whoever overtakes it sends them before another thread leads. With
+  one thread nobody could, so there no answer waits.
 
 PEP 3333 forbids to delay a block of a response that goes on; the last one may wait for the end of its own call.
 """
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from vivace.connection.ending import Ending
 
 HOLD_S = 0.0005
-"""An answer waits at most so long, and for the call during which that is over."""
+"""An answer waits at most so long, and for the call during which that is over, or until that is overtaken."""
 HOLD_FROM_S = 0.00002
 """Answers wait for each other where a call takes longer: within less a client that was woken has not fallen asleep."""
 
