@@ -236,7 +236,10 @@ class Peer:
         self.kept: list[bytes] = []
 
     def send(self, data: bytes) -> int:
-        return self.socket.send(data)
+        try:
+            return self.socket.send(data)
+        except OSError as error:
+            raise PeerGone from error
 
     def keep(self, data: memoryview) -> None:
         self.kept.append(bytes(data))

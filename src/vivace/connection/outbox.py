@@ -18,7 +18,6 @@ PEP 3333 forbids to delay a block of a response that goes on; the last one may w
 
 from __future__ import annotations
 
-import os
 from collections import deque
 
 from vivace.connection.connection import CLOSED
@@ -55,30 +54,21 @@ class Outbox(deque["tuple[Connection, bytes]"]):
             conn, answer = self.popleft()
             if conn.state == CLOSED:
                 continue  # the loop ran out of memory meanwhile
-            if conn is calling:
-                _send_early(conn, answer)
-                continue
             try:
-                sent = os.write(conn.fd, answer)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                server.close(conn, "client_gone")
+                sent = conn.send(answer)
+            except PeerGone:
+                if conn is calling:
+                    conn.close_reason = conn.close_reason or "client_gone"
+                else:
+                    server.close(conn, "client_gone")
                 continue
             conn.answered = clock()
-            if sent != len(answer):
+            if sent == len(answer):
+                continue
+            if conn is calling:
+                conn.keep(memoryview(answer)[sent:])  # it goes out when the call has ended
+            else:
                 server.finish(conn, answer[sent:], True, leading=True)
         looks, self.looks = self.looks, []
         for look, seen in looks:
             look(*seen)
-
-
-def _send_early(conn: Connection, answer: bytes) -> None:
-    """What the peer takes; the rest goes out when the call has ended."""
-    try:
-        sent = conn.send(answer)
-    except PeerGone:
-        conn.close_reason = conn.close_reason or "client_gone"
-        return
-    if sent != len(answer):
-        conn.keep(memoryview(answer)[sent:])
