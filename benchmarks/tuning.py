@@ -10,8 +10,9 @@ in time is left out and the table says so.
 Results are kept after each application (docs/tuning.json), so an interruption loses one at most; a later call with
 --apps adds to them. The table stands in docs/tune.md, between two marks, and is written anew each time.
 
-The grid runs each cell once. For the precision that `tune` has for what it takes it would have to run each as often as
-a duel runs both sides: the table has that time too, computed from the time of a run.
+The grid runs each cell once, and has four of the settings that `tune` tries. The table has two more times, computed
+from the time of a run: of this grid with each cell run as often as a duel runs both sides, which is the precision that
+`tune` has for what it takes; and of the grid of everything that `tune` tried, with the same precision.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,7 @@ def measured(app: str, seconds: float, spares: crew.Spares) -> dict[str, Any]:
         taken[at] = [value(cell)]
     grid_s = time.monotonic() - began_s
     run_s = grid_s / len(taken)
+    combinations = _combinations(tune["tried"])
     good = sorted(taken, key=lambda at: -taken[at][0])[:AGAIN]
     for _ in range(AGAIN_RUNS):
         for at in good:
@@ -126,6 +129,8 @@ def measured(app: str, seconds: float, spares: crew.Spares) -> dict[str, Any]:
         "cells_in_all": len(cells),
         "grid_s": grid_s,
         "grid_precise_s": run_s * len(cells) * 2 * LOOKS[0],
+        "combinations": combinations,
+        "combinations_precise_s": run_s * combinations * 2 * LOOKS[0],
         "ratios": found,
         "bottlenecks": tune["loader_limited_runs"],
     }
@@ -173,6 +178,12 @@ def against(rows: dict[str, dict[str, Any]], value: Any, ends_s: float) -> dict[
     return ratios
 
 
+def _combinations(tried: list[dict[str, Any]]) -> int:
+    """How many cells a grid of all that was tried has: for each knob its values, and none of them."""
+    counts = Counter(one["knob"] for one in tried)
+    return math.prod(1 + count for count in counts.values())
+
+
 def _mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
@@ -185,9 +196,9 @@ def label(values: dict[str, Any]) -> str:
 def table(kept: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
-        "| application | `tune` chose | in | best of the grid | grid, once each (as precise) | `tune` by the best | "
-        "untouched by the best |",
-        "|---|---|---|---|---|---|---|",
+        "| application | `tune` chose | in | best of the grid | grid, once each (as precise) | grid of all that `tune` "
+        "tried, as precise | `tune` by the best | untouched by the best |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for app in LOADS:
         row = kept["apps"].get(app)
@@ -197,10 +208,16 @@ def table(kept: dict[str, Any]) -> str:
         lines.append(
             f"| {app} ({row['objective']}) | {row['chosen']} | {row['tune_s']:.0f} s, {row['tune_runs']} runs | {cells}"
             f"{row['best']} | {row['grid_s']:.0f} s ({row['grid_precise_s'] / 60:.0f} min) | "
+            f"{_whole(row)} | "
             f"{_ratio(row['ratios']['tuned'])} | {_ratio(row['ratios']['untouched'])} |"
         )
     lines += ["", f"{kept['conditions']}"]
     return "\n".join(lines)
+
+
+def _whole(row: dict[str, Any]) -> str:
+    share = row["tune_s"] / row["combinations_precise_s"]
+    return f"{row['combinations']:,}: {row['combinations_precise_s'] / 60:,.0f} min; `tune` took {share:.1%} of that"
 
 
 def _ratio(found: dict[str, float] | None) -> str:

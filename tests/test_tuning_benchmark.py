@@ -27,6 +27,8 @@ ROW = {
     "cells_in_all": 24,
     "grid_s": 28.0,
     "grid_precise_s": 300.0,
+    "combinations": 1200,
+    "combinations_precise_s": 14_400.0,
     "ratios": {"tuned": {"ratio": 0.99, "low": 0.96, "high": 1.02, "rounds": 5}, "untouched": None},
     "bottlenecks": 0,
 }
@@ -76,6 +78,12 @@ def test_rounds_are_mirrored_and_share_the_best() -> None:
     assert tuning.against(rows, value, time.monotonic() - 1) == {"tuned": None, "untouched": None}
 
 
+def test_a_grid_of_all_that_was_tried_has_each_value_and_none_of_a_knob() -> None:
+    tried = [{"knob": knob} for knob in ("workers", "threads", "threads", "collections", "collections", "preload")]
+    assert tuning._combinations(tried) == 2 * 3 * 3 * 2
+    assert tuning._combinations([]) == 1
+
+
 def test_the_table_is_written_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, kept = tmp_path / "tune.md", tmp_path / "tuning.json"
     page.write_text(f"before\n\n{tuning.BEGIN}\nold\n{tuning.END}\n\nafter\n")
@@ -89,7 +97,7 @@ def test_the_table_is_written_between_its_marks(tmp_path: Path, monkeypatch: pyt
     assert "old" not in text
     assert (
         "| cpu (requests a second) | workers 2 | 70 s, 60 runs | 20 of 24 cells: workers 2, threads 64 | 28 s (5 min) "
-        "| 0.99x [0.96, 1.02] | no time |"
+        "| 1,200: 240 min; `tune` took 0.5% of that | 0.99x [0.96, 1.02] | no time |"
     ) in text
     assert tuning.main(["--apps", "nothing"]) == 2
 
