@@ -207,7 +207,7 @@ def table(kept: dict[str, Any]) -> str:
         cells = f"{row['cells']} of {row['cells_in_all']} cells: " if row["cells"] < row["cells_in_all"] else ""
         lines.append(
             f"| {app} ({row['objective']}) | {row['chosen']} | {row['tune_s']:.0f} s, {row['tune_runs']} runs | {cells}"
-            f"{row['best']} | {row['grid_s']:.0f} s ({row['grid_precise_s'] / 60:.0f} min) | "
+            f"{row['best']} | {row['grid_s']:.0f} s ({row['grid_precise_s']:.0f} s) | "
             f"{_whole(row)} | "
             f"{_ratio(row['ratios']['tuned'])} | {_ratio(row['ratios']['untouched'])} |"
         )
@@ -217,7 +217,7 @@ def table(kept: dict[str, Any]) -> str:
 
 def _whole(row: dict[str, Any]) -> str:
     share = row["tune_s"] / row["combinations_precise_s"]
-    return f"{row['combinations']:,}: {row['combinations_precise_s'] / 60:,.0f} min; `tune` took {share:.1%} of that"
+    return f"{row['combinations']:,} settings, {row['combinations_precise_s']:,.0f} s; `tune` took {share:.1%} of that"
 
 
 def _ratio(found: dict[str, float] | None) -> str:

@@ -96,8 +96,8 @@ def test_the_table_is_written_between_its_marks(tmp_path: Path, monkeypatch: pyt
     assert text.endswith(f"made up\n\n{tuning.END}\n\nafter\n")
     assert "old" not in text
     assert (
-        "| cpu (requests a second) | workers 2 | 70 s, 60 runs | 20 of 24 cells: workers 2, threads 64 | 28 s (5 min) "
-        "| 1,200: 240 min; `tune` took 0.5% of that | 0.99x [0.96, 1.02] | no time |"
+        "| cpu (requests a second) | workers 2 | 70 s, 60 runs | 20 of 24 cells: workers 2, threads 64 | 28 s (300 s) "
+        "| 1,200 settings, 14,400 s; `tune` took 0.5% of that | 0.99x [0.96, 1.02] | no time |"
     ) in text
     assert tuning.main(["--apps", "nothing"]) == 2
 
