@@ -30,8 +30,11 @@ from benchmarks import (
 )
 from benchmarks.__main__ import arguments, command
 from benchmarks.trials import __main__ as trials
-from benchmarks.trials import expiring, remembering, trial
+from benchmarks.trials import expiring, loading, remembering, trial
 from benchmarks.trials import page as trial_page
+
+from vivace.lab.access_logs import Log
+from vivace.lab.replay import replay
 
 HELLO = loads.named(["hello"])[0]
 
@@ -363,6 +366,34 @@ def test_the_command_of_the_trials():
     assert trials.arguments([]).names == list(trials.TRIALS)
     with pytest.raises(SystemExit):
         trials.arguments(["nonsense"])
+
+
+WRK2 = """  Latency Distribution (HdrHistogram - Recorded Latency)
+ 50.000%    1.20ms
+ 75.000%   10.00ms
+ 90.000%  543.74ms
+ 99.000%  958.46us
+ 99.900%    1.00s
+  Detailed Percentile spectrum:
+"""
+
+
+def test_the_percentiles_of_wrk2():
+    found = loading.percentiles_of(WRK2)
+    assert [found[share] for share in loading.PERCENTILES] == pytest.approx([0.0012, 0.54374, 958.46e-6])
+
+
+def test_a_day_that_was_made_up_is_a_log_that_can_be_replayed(tmp_path):
+    text, hours = loading.day(5000)
+    assert sum(hours) == 5000
+    assert max(hours) > 3 * min(hours) > 0
+    path = tmp_path / "day.log"
+    path.write_text(text)
+    shots, due, notes = replay(Log(str(path)), speed=3600.0)
+    assert len(due) == 5000
+    assert len(shots) <= loading.PATHS
+    assert not notes
+    assert [sum(int(at_s) == hour for at_s, _ in due) for hour in range(24)] == pytest.approx(hours, abs=3)
 
 
 def test_the_page_of_the_cache_tests_counts_and_says_why():

@@ -1,6 +1,7 @@
 """What the trials ask for: a quick route, one that waits, two that compute, a large body, and resources to take.
 
-/cpu burns BENCH_LOOPS turns of a Python loop (2 ms), /short a seventh of that: see apps/mixed.py.
+/cpu burns BENCH_LOOPS turns of a Python loop (2 ms), /short a seventh of that: see apps/mixed.py. /stall stands
+still in the last second of every five.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ def app(environ, start_response):
         burn(LOOPS)
     elif path == "/short":
         burn(LOOPS // 7)
+    elif path == "/stall":
+        second = time.time() % 5
+        if second > 4:
+            time.sleep(5 - second)
     elif path == "/large":
         body = LARGE
     elif path == "/stream":

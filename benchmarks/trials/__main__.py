@@ -16,7 +16,19 @@ from typing import Any
 
 from .. import servers, store
 from ..processes import raise_descriptor_limit
-from . import comparing, exhaustion, measures, mixed_load, overload, page, remembering, slow_clients, watching, workers
+from . import (
+    comparing,
+    exhaustion,
+    loading,
+    measures,
+    mixed_load,
+    overload,
+    page,
+    remembering,
+    slow_clients,
+    watching,
+    workers,
+)
 from .trial import Result, Setup
 
 TRIALS: dict[str, Callable[[Setup], Result]] = {
@@ -29,6 +41,7 @@ TRIALS: dict[str, Callable[[Setup], Result]] = {
     "measures": measures.run,
     "watching": watching.run,
     "remembering": remembering.run,
+    "loading": loading.run,
     "comparing": comparing.run,
     "mixed-load": mixed_load.run,
 }
