@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -15,6 +16,7 @@ from vivace.cache.levels import Levels
 from vivace.cache.memory import Memory
 from vivace.connection import flights
 from vivace.connection.flights import Flight, Flights
+from vivace.connection.known import KEPT
 from wire import CLOSED, Client, until
 
 
@@ -306,6 +308,25 @@ class TestWaiting:
             assert first.read_response().body == b"1"
             assert second.read_response().body == b"3"  # made after the change
             assert ask(writer, "/").body == b"3"
+
+    def test_all_but_the_first_who_waited_are_answered_by_the_bytes_of_their_requests(self) -> None:
+        origin = Slow()
+        with background(origin, cache=True, threads=4) as server:
+            until(lambda: time.time() % 1 < 0.5)  # what is known is forgotten with each second
+            clients = [Client(server) for _ in range(6)]
+            parked(server, *clients)
+            known = server.server.loop.known
+            assert known is not None
+            origin.go_on.set()
+            bodies = [client.read_response().body for client in clients]
+            assert bodies == [b"1"] * 6
+            until(lambda: known.served[KEPT] == 4)
+            # and the connections go on as any other
+            assert {ask(client, "/other").body for client in clients} == {b"other"}
+            until(lambda: all(conn.slot == 0 and not conn.asked for conn in list(server.server.loop.conns.values())))
+            for client in clients:
+                client.socket.close()
+        assert origin.calls["/"] == 1
 
 
 def ask_other(server: background) -> None:

@@ -256,7 +256,7 @@ class Caching:
             flight = self._flights.board(key, conn)
             if flight is None:
                 self.filling.count("collapsed")
-                self._park(conn)
+                self._park(conn, data)
                 return PARKED
             if not wish.no_cache and self._made_meanwhile(key, stale):
                 self._flights.land(flight, key)
@@ -272,9 +272,10 @@ class Caching:
         found = self.levels.look(key)
         return found is not None and found is not stale
 
-    def _park(self, conn: Connection) -> None:
+    def _park(self, conn: Connection, data: bytes) -> None:
         """Until the flight lands the connection is nobody's."""
         conn.state = RUNNING
+        conn.asked = data
         environ = conn.environ
         text = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']} from {conn.host or 'a local client'}"
         conn.slot = self._loop.section.enter(text.encode(), QUEUED, conn.route.number)
@@ -291,7 +292,23 @@ class Caching:
             self._loop.section.leave(conn.slot)
             conn.slot = 0
         conn.state = IDLE
-        return self._loop.on_request(conn, table, conn.arrived)
+        data, conn.asked = conn.asked, b""
+        if data and conn.fill is None and self._is_known(conn, data):
+            return False
+        return self._loop.on_request(conn, table, conn.arrived, data)
+
+    def _is_known(self, conn: Connection, data: bytes) -> bool:
+        """Whether the response that it waited for is known by its bytes, since the first who waited got it."""
+        loop = self._loop
+        known, tally = loop.known, loop.tally
+        if not loop.usual or known is None:
+            return False
+        environ, conn.environ = conn.environ, None
+        detail = tally is not None and not loop.monitor.turns & tally.detail_mask
+        if known.current().serve(conn, data, conn.arrived, clock(), detail):
+            return True
+        conn.environ = environ
+        return False
 
     def run_job(self, job: Job) -> None:
         """What no client waits for. Pooled thread, or the leader where there is no pool."""

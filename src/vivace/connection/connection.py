@@ -66,6 +66,7 @@ class Connection:
     __slots__ = (
         "answered",
         "arrived",
+        "asked",
         "at",
         "buffer",
         "close_reason",
@@ -126,6 +127,7 @@ class Connection:
         self.fill: Any = None  # what stands between it and the application, where responses are kept (`fill`)
         self.exchange: Any = None  # while the application reads the body itself
         self.arrived = 0.0
+        self.asked = b""  # its bytes, while it waits for the response to another one
         # writing
         self.held = b""  # whole answers that wait for the next one, to share a write with it
         self.outbox: Any = None  # where its answer may wait for others, during its call
