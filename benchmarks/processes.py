@@ -102,6 +102,9 @@ class Running:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
+    def url(self, path: str) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}{path}"
+
     def wait_ready(self, request: Request) -> float:
         """Asks until the first answer; returns the seconds since exec. Raises Unfit."""
         deadline = self.started + START_LIMIT_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,8 @@ from .clients import Address, Request
 from .processes import Unfit, cpu_s
 
 SCRIPT = Path(__file__).resolve().parent / "wrk.lua"
+PERCENTILE = re.compile(r"^\s*(\d+)(?:\.0+)?%\s+([\d.]+)(us|ms|s)\s*$", re.MULTILINE)
+UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 GRACE_S = 15.0  # past its own duration, then it is ended
 
 
@@ -112,3 +115,8 @@ def parse(text: str, used_s: float) -> Numbers:
             return Numbers(requests, max(micros, 1) / 1e6, errors, refused, p50, p99, used_s)
     last = (text.strip().splitlines() or ["it printed nothing"])[-1]
     raise Unfit(f"wrk failed: {last[:120]}")
+
+
+def percentiles(text: str) -> dict[int, float]:
+    """Seconds, by whole percents, from the table that wrk and wrk2 print with --latency."""
+    return {int(share): float(value) * UNITS_S[unit] for share, value, unit in PERCENTILE.findall(text)}

@@ -378,9 +378,19 @@ WRK2 = """  Latency Distribution (HdrHistogram - Recorded Latency)
 """
 
 
-def test_the_percentiles_of_wrk2():
-    found = loading.percentiles_of(WRK2)
-    assert [found[share] for share in loading.PERCENTILES] == pytest.approx([0.0012, 0.54374, 958.46e-6])
+WRK = """  Latency Distribution
+     50%    5.84ms
+     75%    8.10ms
+     90%   11.08ms
+     99%    1.02s
+  100 requests in 1.00s, 12.00KB read
+"""
+
+
+def test_the_percentiles_of_wrk_and_wrk2():
+    for text, known in ((WRK2, [0.0012, 0.54374, 958.46e-6]), (WRK, [0.00584, 0.01108, 1.02])):
+        found = wrk.percentiles(text)
+        assert [found[share] for share in loading.PERCENTILES] == pytest.approx(known)
 
 
 def test_a_day_that_was_made_up_is_a_log_that_can_be_replayed(tmp_path):

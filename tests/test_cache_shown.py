@@ -126,9 +126,9 @@ def test_who_waits_is_counted_when_it_is_answered(site: Site) -> None:
         until(lambda: counts(server)["collapsed"] == 4)
         site.gate.set()
         assert {client.read_response().body for client in clients} == {b"/fresh"}
-        until(lambda: counts(server)["hits"] == 4)  # each is counted when it is out
+        until(lambda: counts(server)["hits"] >= 4)  # each is counted when it is out
         found = counts(server)
-        assert (found["missed"], found["collapsed"], site.calls) == (1, 4, 1)
+        assert (found["missed"], found["hits"], found["collapsed"], site.calls) == (1, 4, 4, 1)
         for client in clients:
             client.socket.close()
 

@@ -20,6 +20,7 @@ from command import Command
 from vivace.config.load import load
 from vivace.config.settings import Settings
 from vivace.observe.metrics import METRICS
+from vivace.observe.processes import process_figures
 from wire import Client, fetch, request, until
 
 DEPLOY = Path(vivace.__file__).parent.parent.parent / "deploy"
@@ -237,14 +238,6 @@ def app(environ, start_response):
 """
 
 
-def is_zombie(pid: str) -> bool:
-    """Whether it has ended and nobody has asked for its status; not if it is gone altogether."""
-    try:
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @as_container
 def test_process_1_buries_the_orphans_of_the_application(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(ORPHANS)
@@ -255,7 +248,7 @@ def test_process_1_buries_the_orphans_of_the_application(tmp_path: Path) -> None
 
         def zombies() -> list[str]:
             children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-            return [pid for pid in children if is_zombie(pid)]
+            return [pid for pid in children if process_figures(int(pid), threads=False).get("process_state") == "Z"]
 
         until(lambda: not zombies())
         os.kill(first, signal.SIGTERM)

@@ -13,6 +13,7 @@ from vivace.errors import SettingError
 from vivace.lab import presets
 from vivace.lab.server import Running, ask, free_port, from_preset, from_words, start
 from vivace.lab.sides import Sides
+from vivace.observe.processes import process_figures
 from wire import until
 
 APP = """
@@ -50,10 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    return process_figures(pid, threads=False).get("process_state", "Z") == "Z"
 
 
 # Presets.

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from typing import Any
 
 from .. import clients, servers, stats
 from ..processes import Running, free_port
-from ..wrk import Wrk
+from ..wrk import Wrk, percentiles
 from .trial import Result, Setup
 
 CLOSED = {"/": 50, "/short": 10, "/sleep": 16}
@@ -44,8 +43,6 @@ STALL_WITHIN, ARITHMETIC_WITHIN = 0.03, 0.05
 CALIBRATION_S = 10
 """wrk2 counts from then on."""
 PERCENTILES = (50, 90, 99)
-LINE = re.compile(r"^\s*(\d+)\.0+%\s+([\d.]+)(us|ms|s)\s*$", re.M)
-UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 DAY_S = 86_400
 PATHS = 400
@@ -73,7 +70,7 @@ def run(setup: Setup) -> Result:
     return result
 
 
-def bench(setup: Setup, *words: str) -> dict[str, Any]:
+def bench(*words: str) -> dict[str, Any]:
     """What `vivace bench` found, as its JSON has it. It inherits this process's core."""
     argv = [sys.executable, "-m", "vivace", "bench", *words, "--json", "--quiet"]
     done = subprocess.run(argv, env={**os.environ, **servers.environment(servers.SERVERS[0])}, capture_output=True)
@@ -81,10 +78,6 @@ def bench(setup: Setup, *words: str) -> dict[str, Any]:
         raise RuntimeError(f"vivace bench {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def _url(server: Running, path: str) -> str:
-    return f"http://{server.address[0]}:{server.address[1]}{path}"
 
 
 def _beside_wrk(setup: Setup, result: Result, server: Running, path: str, connections: int) -> None:
@@ -99,7 +92,7 @@ def _beside_wrk(setup: Setup, result: Result, server: Running, path: str, connec
                 rates[name].append(load.result().rate)
                 continue
             words = ("-c", str(connections), "--time", f"{RUN_S}s", "--warmup", WARMUP)
-            found = bench(setup, _url(server, path), *words)
+            found = bench(server.url(path), *words)
             rates[name].append(found["summary"]["rate"])
             shares.append(found["loader"]["cpu_share"])
     ratio = stats.paired_ratio(rates["vivace"], rates["wrk"])
@@ -127,7 +120,7 @@ def _limit(setup: Setup, result: Result) -> None:
         with Running(argv, folder, {}, port, setup.server_core) as server:
             server.wait_ready(clients.Request())
             words = ("-c", str(LIMIT_CONNECTIONS), "--time", f"{RUN_S}s", "--warmup", WARMUP)
-            runs = [bench(setup, _url(server, "/"), *words) for _ in range(2 if setup.quick else 6)]
+            runs = [bench(server.url("/"), *words) for _ in range(2 if setup.quick else 6)]
     costs = [run["summary"]["rate"] / run["loader"]["cpu_share"] for run in runs]
     rates = [run["summary"]["rate"] for run in runs]
     found = statistics.median(costs)
@@ -142,7 +135,7 @@ def _limit(setup: Setup, result: Result) -> None:
 
 def _stall(setup: Setup, result: Result, server: Running) -> None:
     """Both at once, so that they meet the same stalls."""
-    url = _url(server, "/stall")
+    url = server.url("/stall")
     seconds = 2 * PERIOD_S if setup.quick else 4 * PERIOD_S
     program = os.environ.get("WRK2") or shutil.which("wrk2")
     ratios: dict[int, list[float]] = {share: [] for share in PERCENTILES}
@@ -155,23 +148,22 @@ def _stall(setup: Setup, result: Result, server: Running) -> None:
                 beside = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
                 time.sleep(CALIBRATION_S)
             words = ("--rate", str(STALL_RATE), "--arrivals", "even", "-c", str(STALL_CONNECTIONS))
-            found = bench(setup, url, *words, "--time", f"{seconds}s", "--warmup", "0s")
+            found = bench(url, *words, "--time", f"{seconds}s", "--warmup", "0s")
             for share in PERCENTILES:
                 opened[share].append(found["summary"][f"p{share}_s"])
             if program:
-                told = percentiles_of(beside.communicate()[0])
+                told = percentiles(beside.communicate()[0])
                 for share in PERCENTILES:
                     ratios[share].append(found["summary"][f"p{share}_s"] / told[share])
     shown = ", ".join(f"p{share} {statistics.median(opened[share]) * 1e3:.4g} ms" for share in PERCENTILES)
     result.row("a stall of a second in five, open loop", shown)
-    truth = {90: STALL_S / 2, 99: STALL_S * 0.95}
-    for share in (90, 99):
+    for share, truth_s in ((90, STALL_S / 2), (99, STALL_S * 0.95)):
         found_s = statistics.median(opened[share])
         result.target(
             f"a stall of a second in five, open loop: p{share} within {ARITHMETIC_WITHIN:.0%} of what arithmetic says, "
-            f"{truth[share] * 1e3:.0f} ms",
+            f"{truth_s * 1e3:.0f} ms",
             f"{found_s * 1e3:.1f} ms",
-            abs(found_s / truth[share] - 1) <= ARITHMETIC_WITHIN,
+            abs(found_s / truth_s - 1) <= ARITHMETIC_WITHIN,
         )
         if program:
             ratio = statistics.median(ratios[share])
@@ -180,7 +172,7 @@ def _stall(setup: Setup, result: Result, server: Running) -> None:
                 f"{ratio:.3f} of it ({min(ratios[share]):.3f} to {max(ratios[share]):.3f})",
                 abs(ratio - 1) <= STALL_WITHIN,
             )
-    closed = bench(setup, url, "-c", "4", "--time", f"{seconds}s", "--warmup", "0s")["summary"]
+    closed = bench(url, "-c", "4", "--time", f"{seconds}s", "--warmup", "0s")["summary"]
     result.row(
         "the same stall, closed loop of 4 connections, which hides it",
         f"p50 {closed['p50_s'] * 1e3:.2f}, p90 {closed['p90_s'] * 1e3:.2f}, p99 {closed['p99_s'] * 1e3:.2f} ms, "
@@ -191,11 +183,6 @@ def _stall(setup: Setup, result: Result, server: Running) -> None:
     if not program:
         result.row("beside wrk2", "not measured: there is no wrk2")
     setup.say(f"stall: {shown}")
-
-
-def percentiles_of(text: str) -> dict[int, float]:
-    """Seconds, from what wrk2 prints with --latency."""
-    return {int(share): float(value) * UNITS_S[unit] for share, value, unit in LINE.findall(text)}
 
 
 def day(lines: int, seed: int = 1) -> tuple[str, list[int]]:
@@ -224,7 +211,7 @@ def _day(setup: Setup, result: Result) -> None:
         log.write_text(text)
         with setup.serving("--access-log-file", str(arrived), "--access-log-format", "json") as server:
             words = ("-r", str(log), "--replay", "--speed", f"{DAY_S / seconds:g}", "-c", "100")
-            found = bench(setup, _url(server, "/"), *words)
+            found = bench(server.url("/"), *words)
             time.sleep(0.5)  # its last lines are written
             lines = [line for line in arrived.read_text().splitlines() if "?page=" in line]
     times = sorted(datetime.fromisoformat(json.loads(line)["time"]).timestamp() for line in lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import time
@@ -15,6 +14,7 @@ from vivace.observe.snapshot import between, take
 from .. import clients
 from ..open_loop import OpenLoop, percentile
 from ..processes import Running
+from ..wrk import percentiles
 from .trial import Result, Setup, wait_until, worker_of
 
 TITLE = "Measures: what the page says, against what is known"
@@ -160,9 +160,8 @@ def _percentiles(setup: Setup, result: Result, server: Running, what: str, path:
 
 def _wrk(server: Running, path: str, wide: int, seconds: float) -> list[float]:
     """wrk's own percentiles: up to the moment at which it came to read the answer."""
-    url = f"http://{server.address[0]}:{server.address[1]}{path}"
+    url = server.url(path)
     command = ["wrk", "-L", "-t1", f"-c{wide}", f"-d{round(seconds)}s", url]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-    rows = re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s)", text, re.MULTILINE)
-    return [float(value) * units[unit] for _, value, unit in rows]
+    found = percentiles(text)
+    return [found[share] for share in (50, 90, 99)]
